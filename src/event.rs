@@ -1,0 +1,350 @@
+//! Which event does an authentic body hold? Every rule of the contract, each violation reported at once.
+//!
+//! An [`Event`] is parsed from a [`Verified`] body and from nothing else.
+
+use std::{borrow::Cow, fmt};
+
+use chrono::{DateTime, Utc};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    catalogue::{EventType, ObjectType},
+    json::{self, Malformed, Text},
+    signature::Verified,
+    timestamp,
+};
+
+/// What happens to a well-formed `type` or `object` that the catalogue doesn't list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownEvents {
+    /// It is forwarded: the vendor extends its list often, and the delivery is authentic.
+    Forward,
+    /// It is a violation.
+    Reject,
+}
+
+/// An authentic event that keeps every rule of the contract.
+#[derive(Debug)]
+pub struct Event<'a> {
+    body: &'a str,
+    id: Cow<'a, str>,
+    kind: EventType,
+    object: ObjectType,
+    environment_id: Cow<'a, str>,
+    organization_id: Option<Cow<'a, str>>,
+    occurred_at: DateTime<Utc>,
+}
+
+/// Why an authentic body is not an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventError {
+    /// It isn't a JSON object.
+    Malformed(Malformed),
+    /// It is one, but breaks these rules: at least one.
+    Violations(Vec<Violation>),
+}
+
+/// One broken rule of the contract.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// The member's JSON Pointer (RFC 6901); a missing member's is its own, as if it were there.
+    pub pointer: &'static str,
+    /// The rule. It holds a value only if that value is well-formed, and not listed.
+    pub detail: Cow<'static, str>,
+}
+
+impl<'a> Event<'a> {
+    /// Parses and validates an authentic body.
+    ///
+    /// # Errors
+    /// [`EventError`]: where it stops being JSON, or every violation of the contract.
+    pub fn parse(verified: &Verified<'a>, unknown: UnknownEvents) -> Result<Self, EventError> {
+        let body = json::utf8(verified.body()).map_err(EventError::Malformed)?;
+        let members: Members = json::object(body).map_err(EventError::Malformed)?;
+
+        let mut check = Check { members, violations: Vec::new() };
+        check.spec_version();
+        let id = check.required(Member::Id).map(|id| check.identifier(Member::Id, id, "evt_"));
+        let kind = check.event_type(unknown);
+        let object = check.object(unknown);
+        let environment_id =
+            check.required(Member::EnvironmentId).map(|id| check.identifier(Member::EnvironmentId, id, "env_"));
+        let occurred_at = check.occurred_at();
+        let organization_id =
+            check.optional(Member::OrganizationId).map(|id| check.identifier(Member::OrganizationId, id, "org_"));
+        check.display_name();
+        check.data();
+
+        match (id, kind, object, environment_id, occurred_at) {
+            (Some(id), Some(kind), Some(object), Some(environment_id), Some(occurred_at))
+                if check.violations.is_empty() =>
+            {
+                Ok(Self { body, id, kind, object, environment_id, organization_id, occurred_at })
+            }
+            _ => Err(EventError::Violations(check.violations)),
+        }
+    }
+
+    /// The body exactly as received.
+    #[must_use]
+    pub fn body(&self) -> &'a str {
+        self.body
+    }
+
+    /// `id`: `evt_…`, on which consumers de-duplicate.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// `type`: what happened.
+    #[must_use]
+    pub fn event_type(&self) -> &EventType {
+        &self.kind
+    }
+
+    /// `object`: what it happened to.
+    #[must_use]
+    pub fn object(&self) -> &ObjectType {
+        &self.object
+    }
+
+    /// `environment_id`: `env_…`.
+    #[must_use]
+    pub fn environment_id(&self) -> &str {
+        &self.environment_id
+    }
+
+    /// `organization_id`: `org_…`, for events about an organization.
+    #[must_use]
+    pub fn organization_id(&self) -> Option<&str> {
+        self.organization_id.as_deref()
+    }
+
+    /// `occurred_at`, as an instant.
+    #[must_use]
+    pub fn occurred_at(&self) -> DateTime<Utc> {
+        self.occurred_at
+    }
+}
+
+/// The members that the contract has rules for; the vendor may send others.
+#[derive(Debug, Clone, Copy)]
+enum Member {
+    SpecVersion,
+    Id,
+    Type,
+    Object,
+    EnvironmentId,
+    OccurredAt,
+    OrganizationId,
+    DisplayName,
+    Data,
+}
+
+impl Member {
+    const POINTERS: [&str; 9] = [
+        "/spec_version",
+        "/id",
+        "/type",
+        "/object",
+        "/environment_id",
+        "/occurred_at",
+        "/organization_id",
+        "/display_name",
+        "/data",
+    ];
+}
+
+/// The members' raw JSON, and whether a member came again: two parsers could read that in two ways.
+#[derive(Default)]
+struct Members<'a> {
+    values: [Option<&'a RawValue>; Member::POINTERS.len()],
+    repeated: [bool; Member::POINTERS.len()],
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Members::default();
+                while let Some(MemberName(member)) = map.next_key()? {
+                    if let Some(member) = member {
+                        let value = map.next_value()?;
+                        members.repeated[member] |= members.values[member].replace(value).is_some();
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// The index of a member's name, if it is one that the contract has rules for.
+struct MemberName(Option<usize>);
+
+impl<'de> Deserialize<'de> for MemberName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+
+        impl Visitor<'_> for NameVisitor {
+            type Value = MemberName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member's name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<MemberName, E> {
+                Ok(MemberName(Member::POINTERS.iter().position(|pointer| pointer[1..] == *name)))
+            }
+        }
+
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+/// Judges the members one by one and collects what they violate.
+struct Check<'a> {
+    members: Members<'a>,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Check<'a> {
+    fn violated(&mut self, member: Member, detail: impl Into<Cow<'static, str>>) {
+        self.violations.push(Violation { pointer: Member::POINTERS[member as usize], detail: detail.into() });
+    }
+
+    fn value(&mut self, member: Member) -> Option<&'a RawValue> {
+        if self.members.repeated[member as usize] {
+            self.violated(member, "appears more than once");
+            return None;
+        }
+        self.members.values[member as usize]
+    }
+
+    fn required(&mut self, member: Member) -> Option<Cow<'a, str>> {
+        if self.members.values[member as usize].is_none() {
+            self.violated(member, "is required");
+        }
+        self.optional(member)
+    }
+
+    fn optional(&mut self, member: Member) -> Option<Cow<'a, str>> {
+        let raw = self.value(member)?.get();
+        if !raw.starts_with('"') {
+            self.violated(member, "must be a string");
+            return None;
+        }
+        // Valid JSON, so that the one thing left to fail is an escape that is no character: half of a surrogate pair.
+        let Ok(Text(text)) = serde_json::from_str(raw) else {
+            self.violated(member, "must be a string of Unicode characters");
+            return None;
+        };
+        Some(text)
+    }
+
+    fn length(&mut self, member: Member, text: &str, at_most: usize) {
+        if !(1..=at_most).contains(&text.chars().count()) {
+            self.violated(member, format!("must be 1 to {at_most} characters long"));
+        }
+    }
+
+    fn identifier(&mut self, member: Member, id: Cow<'a, str>, prefix: &str) -> Cow<'a, str> {
+        self.length(member, &id, 32);
+        if !id.starts_with(prefix) {
+            self.violated(member, format!("must start with `{prefix}`"));
+        }
+        id
+    }
+
+    fn spec_version(&mut self) {
+        if let Some(version) = self.required(Member::SpecVersion)
+            && (version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_digit()))
+        {
+            self.violated(Member::SpecVersion, "must be one or more digits");
+        }
+    }
+
+    fn event_type(&mut self, unknown: UnknownEvents) -> Option<EventType> {
+        let text = self.required(Member::Type)?;
+        let Ok(event_type) = EventType::parse(&text) else {
+            self.violated(
+                Member::Type,
+                "must be two or more words of `a-z`, `0-9` and `_` joined by `.`, at most 128 characters in all",
+            );
+            return None;
+        };
+        if unknown == UnknownEvents::Reject && !event_type.is_catalogued() {
+            self.violated(Member::Type, format!("`{event_type}` is not in the catalogue of event types"));
+        }
+        Some(event_type)
+    }
+
+    fn object(&mut self, unknown: UnknownEvents) -> Option<ObjectType> {
+        let text = self.required(Member::Object)?;
+        let Ok(object) = ObjectType::parse(&text) else {
+            self.violated(Member::Object, "must be 1 to 64 characters of `A-Z`, `a-z`, `0-9` and `_`");
+            return None;
+        };
+        if unknown == UnknownEvents::Reject && !object.is_catalogued() {
+            self.violated(Member::Object, format!("`{object}` is not in the catalogue of objects"));
+        }
+        Some(object)
+    }
+
+    fn occurred_at(&mut self) -> Option<DateTime<Utc>> {
+        let text = self.required(Member::OccurredAt)?;
+        let occurred_at = timestamp::parse(&text);
+        if occurred_at.is_none() {
+            self.violated(Member::OccurredAt, "must be an RFC 3339 date-time");
+        }
+        occurred_at
+    }
+
+    fn display_name(&mut self) {
+        if let Some(name) = self.optional(Member::DisplayName) {
+            self.length(Member::DisplayName, &name, 200);
+        }
+    }
+
+    fn data(&mut self) {
+        if let Some(data) = self.value(Member::Data)
+            && !data.get().starts_with('{')
+        {
+            self.violated(Member::Data, "must be an object");
+        }
+    }
+}
+
+impl fmt::Display for EventError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(malformed) => malformed.fmt(f),
+            Self::Violations(violations) => {
+                for (index, Violation { pointer, detail }) in violations.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { "; " };
+                    write!(f, "{separator}{pointer} {detail}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for EventError {}

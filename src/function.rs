@@ -1,0 +1,296 @@
+//! What happens to one invocation? The one place that knows every stage, and their order.
+//!
+//! `Request → Delivery → Verified → Event → Entry → Held → Response`, each refusal ending the way; or, for a batch of
+//! our own queue, the same way without the request.
+
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::FutureExt;
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    bus::{Bus, EventId},
+    entry::{self, Address, Entry},
+    envelope::{EnvelopeError, Invocation, Request},
+    event::{Event, UnknownEvents},
+    log::{Outcome, Record, Trigger},
+    problem::Problem,
+    queue::{Message, Queue},
+    response::{BatchResponse, Held, Reply, Response},
+    signature::{Delivery, Key, Verified},
+    trouble::{Fault, Trouble},
+};
+
+/// How long an answer takes at most. The sender waits about 10 s.
+const ANSWER_WITHIN: Duration = Duration::from_millis(8_500);
+
+/// How long before the invocation's own deadline the answer leaves.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(300);
+
+/// How much of the time there is may pass before the event is parked.
+const PARK_AFTER: f64 = 2.0 / 3.0;
+
+/// The longest trace header that EventBridge takes, in characters.
+const MAX_TRACE_HEADER: usize = 500;
+
+/// What deliveries are judged by.
+#[derive(Debug)]
+pub struct Rules {
+    /// The signing keys, of which any may verify.
+    pub keys: Vec<Key>,
+    /// How far a delivery's timestamp may be from our clock, both ways.
+    pub tolerance: Duration,
+    /// What happens to types and objects outside the catalogue.
+    pub unknown_events: UnknownEvents,
+}
+
+/// The function: everything that outlives an invocation.
+#[derive(Debug)]
+pub struct Function {
+    /// What deliveries are judged by.
+    pub rules: Rules,
+    /// Where entries go.
+    pub address: Address,
+    /// The bus.
+    pub bus: Bus,
+    /// Where events wait that the bus can't have yet.
+    pub parking: Option<Queue>,
+    /// Where copies of authentic, but refused deliveries go.
+    pub refused: Option<Queue>,
+}
+
+/// Until when what must have happened.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    now: SystemTime,
+    started: Instant,
+    answer: Instant,
+}
+
+impl Time {
+    fn new(now: SystemTime, deadline_ms: u64) -> Self {
+        let started = Instant::now();
+        let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(deadline_ms);
+        let left = deadline.duration_since(now).unwrap_or_default().saturating_sub(DEADLINE_MARGIN);
+        Self { now, started, answer: started + left.min(ANSWER_WITHIN) }
+    }
+
+    fn park(&self) -> Instant {
+        self.started + (self.answer - self.started).mul_f64(PARK_AFTER)
+    }
+}
+
+impl Function {
+    /// Answers one invocation, at the time `now`.
+    ///
+    /// # Errors
+    /// For an event that is neither an HTTP request nor a batch of SQS messages: nobody waits for an HTTP answer.
+    pub async fn invoke(&self, event: LambdaEvent<Invocation>, now: SystemTime) -> Result<Reply, Diagnostic> {
+        let LambdaEvent { payload, context } = event;
+        let time = Time::new(now, context.deadline);
+        match payload.request() {
+            Err(EnvelopeError::NotHttp) => match payload.batch() {
+                Some(messages) => Ok(Reply::Batch(self.drain(&messages, &context, time).await)),
+                None => Err(Diagnostic {
+                    error_type: "UnknownEvent".into(),
+                    error_message: "the event is neither an HTTP request nor a batch of SQS messages".into(),
+                }),
+            },
+            request => Ok(Reply::Http(self.answer(request, &context, time).await)),
+        }
+    }
+
+    /// Answers a delivery, whatever happens, and writes its line.
+    async fn answer(&self, request: Result<Request<'_>, EnvelopeError>, context: &Context, time: Time) -> Response {
+        let mut record = Record { request_id: context.request_id.clone(), ..Record::default() };
+        let deliver = timeout_at(time.answer, self.deliver(request, context, time, &mut record));
+        let held: Result<Held, Problem> = unless_panicking(deliver)
+            .await
+            .and_then(|in_time| in_time.unwrap_or_else(|_| Err(Problem::Bus(Trouble::transient("no answer in time")))));
+        let response = held.as_ref().map_or_else(Response::from, Response::from);
+        let outcome = match &held {
+            Ok(Held::ByBus(id)) => {
+                record.bus_event_id = Some(id.to_string());
+                Outcome::Forwarded
+            }
+            Ok(Held::ByQueue(id)) => {
+                record.queue_message_id = Some(id.to_string());
+                Outcome::Parked
+            }
+            Err(problem) => record.problem(problem),
+        };
+        record.status = Some(response.status());
+        record.write(outcome, Trigger::Http, time.started.elapsed());
+        response
+    }
+
+    async fn deliver(
+        &self,
+        request: Result<Request<'_>, EnvelopeError>,
+        context: &Context,
+        time: Time,
+        record: &mut Record,
+    ) -> Result<Held, Problem> {
+        let request = request.map_err(|error| match error {
+            EnvelopeError::Malformed(reason) => Problem::MalformedRequest(reason),
+            EnvelopeError::NotHttp => Problem::MalformedRequest("not an HTTP request"),
+        })?;
+        record.delivery(request.headers.webhook_id.as_deref());
+        let verified = self.authenticate(&request, time.now)?;
+        record.authentic = true;
+
+        let trace = trace_header(context.xray_trace_id.as_deref());
+        let held = match Event::parse(&verified, self.rules.unknown_events) {
+            Ok(event) => self.forward_or_park(&event, trace, time, record).await,
+            Err(error) => Err(Problem::Event(error)),
+        };
+        if let (Err(problem), Some(queue)) = (&held, &self.refused)
+            && problem.status().is_client_error()
+        {
+            let reason = problem.to_string();
+            let webhook_id = request.headers.webhook_id.as_deref().unwrap_or_default();
+            let reason = [("problem", problem.code()), ("reason", &reason), ("webhook-id", webhook_id)];
+            match queue.keep(verified.body(), trace, &reason, time.answer).await {
+                Ok(id) => record.queue_message_id = Some(id.to_string()),
+                Err(trouble) => record.copy_error = Some(trouble.to_string()),
+            }
+        }
+        held
+    }
+
+    /// Every check up to the signature's, in the order of the answers' table.
+    ///
+    /// # Errors
+    /// The first problem found.
+    pub fn authenticate<'a>(&self, request: &'a Request<'_>, now: SystemTime) -> Result<Verified<'a>, Problem> {
+        if &*request.method != "POST" {
+            return Err(Problem::MethodNotAllowed);
+        }
+        if !request.headers.content_type.as_deref().is_some_and(is_json) {
+            return Err(Problem::UnsupportedMediaType);
+        }
+        self.address.can_fit(&request.body).map_err(Problem::ContentTooLarge)?;
+        let delivery = Delivery {
+            id: request.headers.webhook_id.as_deref(),
+            timestamp: request.headers.webhook_timestamp.as_deref(),
+            signature: request.headers.webhook_signature.as_deref(),
+            body: &request.body,
+        };
+        delivery.verify(&self.rules.keys, now, self.rules.tolerance).map_err(Problem::Signature)
+    }
+
+    async fn forward_or_park(
+        &self,
+        event: &Event<'_>,
+        trace: Option<&str>,
+        time: Time,
+        record: &mut Record,
+    ) -> Result<Held, Problem> {
+        record.event(event);
+        let entry = self.address.entry(event, trace).map_err(Problem::ContentTooLarge)?;
+        let Some(parking) = &self.parking else {
+            return self.forward(entry, time.now, time.answer).await.map(Held::ByBus).map_err(Problem::Bus);
+        };
+        let trouble = match self.forward(entry, time.now, time.park()).await {
+            Ok(id) => return Ok(Held::ByBus(id)),
+            Err(trouble) if trouble.fault == Fault::Payload => return Err(Problem::Bus(trouble)),
+            Err(trouble) => trouble,
+        };
+        record.error = Some(trouble.to_string());
+        parking
+            .park(event.body(), trace, time.answer)
+            .await
+            .map(Held::ByQueue)
+            .map_err(|parking| Problem::Bus(Trouble::transient(format!("{trouble}; and not parked: {parking}"))))
+    }
+
+    async fn forward(&self, entry: Entry<'_>, now: SystemTime, until: Instant) -> Result<EventId, Trouble> {
+        let mut results = self.bus.put(&[entry], now, until).await;
+        results.pop().unwrap_or_else(|| Err(Trouble::transient("PutEvents: no result")))
+    }
+
+    /// Forwards a batch of our own queue, and writes a line for each message.
+    async fn drain(&self, messages: &[Message<'_>], context: &Context, time: Time) -> BatchResponse {
+        let mut records: Vec<_> = messages
+            .iter()
+            .map(|message| Record {
+                request_id: context.request_id.clone(),
+                queue_message_id: Some(message.id().to_owned()),
+                authentic: true,
+                ..Record::default()
+            })
+            .collect();
+        let outcomes = unless_panicking(self.forward_messages(messages, &mut records, time))
+            .await
+            .unwrap_or_else(|problem| vec![Err(problem); messages.len()]);
+        for (record, outcome) in records.iter_mut().zip(&outcomes) {
+            let outcome = match outcome {
+                Ok(id) => {
+                    record.bus_event_id = Some(id.to_string());
+                    Outcome::Forwarded
+                }
+                Err(problem) => record.problem(problem),
+            };
+            record.write(outcome, Trigger::Queue, time.started.elapsed());
+        }
+        BatchResponse::new(messages.iter().map(Message::id).zip(&outcomes))
+    }
+
+    async fn forward_messages(
+        &self,
+        messages: &[Message<'_>],
+        records: &mut [Record],
+        time: Time,
+    ) -> Vec<Result<EventId, Problem>> {
+        let events: Vec<_> = messages
+            .iter()
+            .map(|message| Event::parse(&Verified::parked(message), self.rules.unknown_events).map_err(Problem::Event))
+            .collect();
+        let entries: Vec<_> = events
+            .iter()
+            .zip(messages)
+            .zip(records)
+            .map(|((event, message), record)| {
+                let event = event.as_ref().map_err(Problem::clone)?;
+                record.event(event);
+                let trace = trace_header(message.trace_header());
+                self.address.entry(event, trace).map_err(Problem::ContentTooLarge)
+            })
+            .collect();
+
+        let ready: Vec<_> = entries.iter().flatten().copied().collect();
+        let mut results = Vec::with_capacity(ready.len());
+        for call in entry::calls(&ready) {
+            results.extend(self.bus.put(call, time.now, time.answer).await);
+        }
+        let mut results = results.into_iter();
+        entries
+            .into_iter()
+            .map(|entry| {
+                entry?;
+                let result = results.next().unwrap_or_else(|| Err(Trouble::transient("PutEvents: no result")));
+                result.map_err(Problem::Bus)
+            })
+            .collect()
+    }
+}
+
+/// Runs a stage; a panic in it is a problem like others, and the process lives on.
+async fn unless_panicking<T>(stage: impl Future<Output = T>) -> Result<T, Problem> {
+    AssertUnwindSafe(stage).catch_unwind().await.map_err(|_| Problem::Internal)
+}
+
+/// Whether a content type is `application/json`, whatever its parameters and case.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The trace header, if the bus and the queue would take it: a trace is worth less than the event.
+fn trace_header(value: Option<&str>) -> Option<&str> {
+    value.filter(|trace| (1..=MAX_TRACE_HEADER).contains(&trace.len()) && trace.is_ascii())
+}

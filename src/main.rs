@@ -1,0 +1,96 @@
+//! The Lambda function: reads the environment, looks at the bus, and serves invocations.
+
+use std::{env, io, panic, process::ExitCode, sync::Arc, time::SystemTime};
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use scalekit_eventbridge::{
+    aws,
+    bus::{Bus, Look},
+    config::{Config, ConfigError},
+    entry::Address,
+    envelope::Invocation,
+    function::{Function, Rules},
+    log,
+    queue::Queue,
+};
+
+fn main() -> ExitCode {
+    let format = log::Format::parse(variable("AWS_LAMBDA_LOG_FORMAT").as_deref());
+    let level = log::level(variable("AWS_LAMBDA_LOG_LEVEL").as_deref());
+    // Fails only if there is a subscriber already.
+    let _ = tracing::subscriber::set_global_default(log::subscriber(format, level, io::stdout));
+    panic::set_hook(Box::new(log::log_panic));
+
+    // Threads serve nobody where Lambda sends one event at a time.
+    let concurrent = variable("AWS_LAMBDA_MAX_CONCURRENCY").is_some_and(|value| value.parse().unwrap_or(1) > 1);
+    let runtime = if concurrent {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    } else {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()
+    };
+    match runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(run())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %error, "stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Error> {
+    let function = Arc::new(start().await?);
+    let handler = service_fn(move |event: LambdaEvent<Invocation>| {
+        let function = Arc::clone(&function);
+        async move { function.invoke(event, SystemTime::now()).await }
+    });
+    lambda_runtime::Runtime::new(handler).run_concurrent().await
+}
+
+/// Everything before the first invocation.
+async fn start() -> Result<Function, Error> {
+    let config = Config::read(variable).map_err(|errors| {
+        errors.iter().for_each(log_config_error);
+        format!("the configuration is wrong in {} place(s), each told above", errors.len())
+    })?;
+    for warning in config.warnings() {
+        tracing::warn!(warning, "configuration");
+    }
+    if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
+        let reason = "is not set; Lambda sets it, and so does `cargo lambda watch`, which runs the function locally";
+        let error = ConfigError::new("AWS_LAMBDA_RUNTIME_API", reason);
+        log_config_error(&error);
+        return Err(error.into());
+    }
+    let sdk = aws::load(variable).await.inspect_err(log_config_error)?;
+
+    let bus = Bus::new(aws_sdk_eventbridge::Client::new(&sdk), &config.bus);
+    let queue = |url: Option<String>| url.map(|url| Queue::new(aws_sdk_sqs::Client::new(&sdk), &url));
+    let function = Function {
+        rules: Rules { keys: config.keys, tolerance: config.tolerance, unknown_events: config.unknown_events },
+        bus,
+        parking: queue(config.parking_queue_url),
+        refused: queue(config.refused_queue_url),
+        address: Address { bus: config.bus, source: config.source },
+    };
+    if function.bus.look(SystemTime::now()).await == Look::Missing {
+        let reason = format!(
+            "holds `{}`, but there is no such event bus in this account and region; it should hold one that exists",
+            function.address.bus
+        );
+        let error = ConfigError::new("EVENT_BUS_NAME", reason);
+        log_config_error(&error);
+        // Events can wait in the queue until there is a bus.
+        if function.parking.is_none() {
+            return Err(error.into());
+        }
+    }
+    Ok(function)
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
+fn log_config_error(error: &ConfigError) {
+    tracing::error!(variable = error.variable, error = error.reason, "configuration");
+}

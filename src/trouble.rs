@@ -1,0 +1,193 @@
+//! A call to AWS went wrong: whose fault is it, and is it worth another try?
+//!
+//! The classes decide everything that follows: what the sender is told, whether the event is parked, whether we try again.
+
+use std::{error::Error, fmt, time::Duration};
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_eventbridge::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The payload's: the same call fails the same way for ever.
+    Payload,
+    /// The deployment's: it fails until someone repairs a permission, a key, a name.
+    Deployment,
+    /// Nobody's: it may pass.
+    Transient,
+}
+
+/// What went wrong, for the log: it holds nothing of a payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Whose fault it is.
+    pub fault: Fault,
+    /// What happened.
+    pub reason: String,
+}
+
+impl Fault {
+    /// The class of an error code, of one entry or of a whole call. Unknown codes may pass.
+    #[must_use]
+    pub fn of_code(code: &str) -> Self {
+        match code {
+            "MalformedDetail" | "InvalidArgument" | "ValidationException" | "InvalidMessageContents" => Self::Payload,
+            "AccessDenied"
+            | "AccessDeniedException"
+            | "AuthFailure"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "InvalidAccountIdException"
+            | "InvalidAddress"
+            | "InvalidClientTokenId"
+            | "InvalidSecurity"
+            | "InvalidSignatureException"
+            | "InvalidToken"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "NotAuthorized"
+            | "NotAuthorizedForDetailTypeException"
+            | "NotAuthorizedForSourceException"
+            | "OptInRequired"
+            | "QueueDoesNotExist"
+            | "RedactionFailure"
+            | "RequestExpired"
+            | "ResourceNotFoundException"
+            | "SignatureDoesNotMatch"
+            | "UnrecognizedClientException"
+            | "UnsupportedOperation"
+            | "AWS.SimpleQueueService.NonExistentQueue" => Self::Deployment,
+            // KMS's own throttling passes; its other troubles are the key's or its policy's.
+            _ if !code.contains("Throttl") && (code.starts_with("KMS") || code.starts_with("Kms")) => Self::Deployment,
+            _ => Self::Transient,
+        }
+    }
+}
+
+impl Trouble {
+    /// Trouble that may pass.
+    pub fn transient(reason: impl Into<String>) -> Self {
+        Self { fault: Fault::Transient, reason: reason.into() }
+    }
+
+    /// Trouble that an AWS error code names.
+    #[must_use]
+    pub fn of_code(call: &str, code: &str) -> Self {
+        Self { fault: Fault::of_code(code), reason: format!("{call}: {code}") }
+    }
+
+    /// What an SDK call's error says.
+    ///
+    /// The service's own message is told only where it can't quote the payload: where the fault is the deployment's.
+    #[must_use]
+    pub fn of_call<E>(call: &str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        if let SdkError::ServiceError(service) = error {
+            let meta = service.err().meta();
+            let fault = meta.code().map_or(Fault::Transient, Fault::of_code);
+            let code = meta.code().unwrap_or("an error without a code");
+            let status = service.raw().status().as_u16();
+            let mut reason = format!("{call}: {code} (HTTP {status})");
+            if let (Fault::Deployment, Some(message)) = (fault, meta.message()) {
+                reason = format!("{reason}: {message}");
+            }
+            return Self { fault, reason };
+        }
+        let fault = match cause::<CredentialsError>(error) {
+            Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) => {
+                Fault::Deployment
+            }
+            _ => Fault::Transient,
+        };
+        Self { fault, reason: format!("{call}: {}", Chain(error)) }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl Error for Trouble {}
+
+/// How often a call is made at most.
+const ATTEMPTS: u32 = 5;
+
+/// What the first pause before another try is at most; each later one is at most twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The attempts of one call, until it works, fails for good, or another one isn't worth it: after [`ATTEMPTS`] of them, or
+/// when the time is up.
+///
+/// Pauses are random ("full jitter"), so that functions that failed together don't come back together.
+#[derive(Debug)]
+pub struct Attempts {
+    until: Instant,
+    left: u32,
+    pause: Duration,
+}
+
+impl Attempts {
+    /// Attempts that all end at `until`.
+    #[must_use]
+    pub fn until(until: Instant) -> Self {
+        Self { until, left: ATTEMPTS, pause: FIRST_PAUSE }
+    }
+
+    /// Makes one attempt, for as long as there is time.
+    ///
+    /// # Errors
+    /// The attempt's trouble, or that the time is up.
+    pub async fn attempt<T>(&mut self, call: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        self.left = self.left.saturating_sub(1);
+        timeout_at(self.until, call).await.unwrap_or_else(|_| Err(Trouble::transient("no answer in time")))
+    }
+
+    /// Pauses before another attempt.
+    ///
+    /// # Errors
+    /// The last attempt's trouble, when there is no other attempt.
+    pub async fn pause_after(&mut self, trouble: Trouble) -> Result<(), Trouble> {
+        let pause = self.pause.mul_f64(fastrand::f64());
+        if trouble.fault != Fault::Transient || self.left == 0 || Instant::now() + pause >= self.until {
+            return Err(trouble);
+        }
+        sleep(pause).await;
+        self.pause *= 2;
+        Ok(())
+    }
+}
+
+/// An error and its causes, each said once.
+struct Chain<'a>(&'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
+        let mut error = self.0.source();
+        while let Some(cause) = error {
+            let text = cause.to_string();
+            if !said.contains(&text) {
+                write!(f, ": {text}")?;
+                said = text;
+            }
+            error = cause.source();
+        }
+        Ok(())
+    }
+}
+
+fn cause<'a, C: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a C> {
+    std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
+}
