@@ -64,7 +64,10 @@ pub fn timeouts() -> TimeoutConfig {
 }
 
 /// The HTTP client of all calls, with the certificates of a bundle in place of the system's if one is named.
-fn http_client(ca_bundle: Option<&str>) -> Result<SharedHttpClient, ConfigError> {
+///
+/// # Errors
+/// When the bundle can't be used.
+pub fn http_client(ca_bundle: Option<&str>) -> Result<SharedHttpClient, ConfigError> {
     let trust = match ca_bundle {
         None => TrustStore::default(),
         Some(path) => trust(path).map_err(|why| {

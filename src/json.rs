@@ -44,7 +44,7 @@ pub fn utf8(body: &[u8]) -> Result<&str, Malformed> {
 /// # Errors
 /// [`Malformed`] where the text stops being JSON, isn't an object, or is deeper than [`MAX_DEPTH`].
 pub fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Malformed> {
-    let object = serde_json::from_str(json).map_err(Malformed::from)?;
+    let object = serde_json::from_str(json).map_err(|error| Malformed::of(json.as_bytes(), &error))?;
     match too_deep(json.as_bytes()) {
         None => Ok(object),
         Some(offset) => Err(Malformed::at(json.as_bytes(), offset, format!("more than {MAX_DEPTH} levels deep"))),
@@ -96,21 +96,18 @@ impl Malformed {
             column: offset - line_start + 1,
         }
     }
-}
 
-impl From<serde_json::Error> for Malformed {
-    fn from(error: serde_json::Error) -> Self {
+    fn of(body: &[u8], error: &serde_json::Error) -> Self {
+        // All that a `T` can dislike is that the outermost value is no object. What serde_json says of it would show it.
+        if error.classify() == Category::Data {
+            let start = body.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
+            return Self::at(body, start, "not a JSON object");
+        }
+        // Fixed texts that show nothing of the body; the place at their end is told in members of its own.
         let (line, column) = (error.line(), error.column());
-        let reason = match error.classify() {
-            // The one thing that the visitor expects. What serde_json says would show what it found instead.
-            Category::Data => "not a JSON object".to_owned(),
-            // Fixed texts that show nothing of the body; the place at their end is told in members of its own.
-            Category::Syntax | Category::Eof | Category::Io => {
-                let text = error.to_string();
-                text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or("not JSON").to_owned()
-            }
-        };
-        Self { reason, line, column }
+        let text = error.to_string();
+        let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or("not JSON");
+        Self { reason: reason.to_owned(), line, column }
     }
 }
 

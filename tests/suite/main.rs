@@ -1,0 +1,7 @@
+//! The function as its users meet it: Lambda's envelopes go in, requests to AWS and answers come out.
+
+mod answers;
+mod app;
+mod endpoint;
+#[path = "../../examples/envelope/mod.rs"]
+mod envelope;
