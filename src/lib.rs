@@ -22,6 +22,7 @@
 //! | [`response`] | What does Lambda hand back? |
 //! | [`log`] | What does the operator see? |
 //! | [`config`], [`aws`] | What was the function told to do, and how does it reach AWS? |
+//! | [`detail`] | What does a consumer find in an event? |
 //!
 //! Time, environment and network are arguments: `main` reads them, nothing below it does.
 
@@ -29,6 +30,7 @@ pub mod aws;
 pub mod bus;
 pub mod catalogue;
 pub mod config;
+pub mod detail;
 pub mod entry;
 pub mod envelope;
 pub mod event;

@@ -5,3 +5,4 @@ mod app;
 mod endpoint;
 #[path = "../../examples/envelope/mod.rs"]
 mod envelope;
+mod lines;

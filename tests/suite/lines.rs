@@ -1,0 +1,155 @@
+//! The log line of each delivery: its fields are part of the product, and nothing else of a payload is in it.
+
+use scalekit_eventbridge::log::Format;
+use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    app::{App, BODY, NOW, key, signed},
+    endpoint::{failed_call, failed_entry},
+    envelope::SignedDelivery,
+};
+
+/// The one line, without what differs from run to run.
+#[track_caller]
+fn line(app: &App) -> Value {
+    let lines = app.lines();
+    let [line] = lines.as_slice() else { panic!("one line, not {lines:?}") };
+    let mut line = line.clone();
+    let line = line.as_object_mut().unwrap();
+    let timestamp = line.remove("timestamp").unwrap();
+    assert!(scalekit_eventbridge::timestamp::parse(timestamp.as_str().unwrap()).is_some(), "{timestamp}");
+    assert!(line.remove("duration_ms").unwrap().as_f64().unwrap() > 0.0);
+    assert_eq!(line.remove("request_id").unwrap(), "8476a536-e9f4-11e8-9739-2dfe598c3fcd");
+    Value::Object(line.clone())
+}
+
+#[tokio::test]
+async fn forwarded() {
+    let app = App::start().await;
+    app.deliver(&signed(BODY).function_url()).await;
+    assert_eq!(
+        line(&app),
+        json!({
+            "level": "INFO",
+            "outcome": "forwarded",
+            "trigger": "http",
+            "status": 200,
+            "authentic": true,
+            "webhook_id": "msg_2aXyZ",
+            "event_id": "evt_94568078213382471",
+            "type": "organization.sso_enabled",
+            "object": "Connection",
+            "environment_id": "env_74418471961625391",
+            "organization_id": "org_83544995172188677",
+            "catalogued": true,
+            "bus_event_id": "00000000-0000-4000-8000-000000000001",
+        })
+    );
+}
+
+#[tokio::test]
+async fn outside_the_catalogue() {
+    for (member, value) in [("type", "passkey.registered"), ("object", "Passkey")] {
+        let app = App::start().await;
+        let mut event: Value = serde_json::from_str(BODY).unwrap();
+        event[member] = json!(value);
+        assert_eq!(app.deliver(&signed(event.to_string()).function_url()).await.status, 200);
+        let line = line(&app);
+        assert_eq!((&line["catalogued"], &line[member]), (&json!(false), &json!(value)));
+        assert_eq!(app.bus.entries()[0]["Detail"], json!(event.to_string()), "flagged in the log and nowhere else");
+    }
+}
+
+#[tokio::test]
+async fn refused() {
+    let app = App::start().await;
+    app.deliver(&signed(BODY.replace("\"spec_version\": \"1\"", "\"spec_version\": \"one\"")).function_url()).await;
+    assert_eq!(
+        line(&app),
+        json!({
+            "level": "WARN",
+            "outcome": "refused",
+            "trigger": "http",
+            "status": 400,
+            "problem": "contract-violation",
+            "error": "/spec_version must be one or more digits",
+            "authentic": true,
+            "webhook_id": "msg_2aXyZ",
+        })
+    );
+}
+
+#[tokio::test]
+async fn forged() {
+    let app = App::start().await;
+    app.deliver(&SignedDelivery { body: b"{}".to_vec(), ..signed(BODY) }.function_url()).await;
+    assert_eq!(
+        line(&app),
+        json!({
+            "level": "WARN",
+            "outcome": "refused",
+            "trigger": "http",
+            "status": 401,
+            "problem": "invalid-signature",
+            "error": "no signature matches",
+            "authentic": false,
+            "webhook_id": "msg_2aXyZ",
+        })
+    );
+}
+
+#[tokio::test]
+async fn failed() {
+    let app = App::start().await;
+    app.bus.always("PutEvents", failed_entry("AccessDeniedException"));
+    app.deliver(&signed(BODY).function_url()).await;
+    let line = line(&app);
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(line["outcome"], "failed");
+    assert_eq!(line["problem"], "misconfigured");
+    assert_eq!(line["error"], "PutEvents, in the entry: AccessDeniedException");
+    assert_eq!(line["event_id"], "evt_94568078213382471");
+    assert_eq!(line.get("bus_event_id"), None);
+}
+
+#[tokio::test]
+async fn a_service_that_quotes_the_payload_is_not_quoted() {
+    let app = App::start().await;
+    app.bus.always("PutEvents", failed_call(400, "ValidationException"));
+    app.deliver(&signed(BODY).function_url()).await;
+    assert_eq!(line(&app)["error"], "PutEvents: ValidationException (HTTP 400)");
+}
+
+#[tokio::test]
+async fn what_a_stranger_may_write_into_the_log() {
+    for (id, logged) in [("x".repeat(128), true), ("x".repeat(129), false), ("a b".into(), false), ("é".into(), false)]
+    {
+        let app = App::start().await;
+        app.deliver(&SignedDelivery::new(&key(), &id, NOW - 301, BODY.as_bytes()).function_url()).await;
+        assert_eq!(line(&app).get("webhook_id").is_some(), logged, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn levels_and_formats() {
+    let refused = SignedDelivery { body: b"{}".to_vec(), ..signed(BODY) }.function_url();
+    for (format, level, lines) in [
+        (Format::Json, LevelFilter::TRACE, 2),
+        (Format::Json, LevelFilter::INFO, 2),
+        (Format::Json, LevelFilter::WARN, 1),
+        (Format::Json, LevelFilter::ERROR, 0),
+        (Format::Text, LevelFilter::INFO, 2),
+        (Format::Text, LevelFilter::OFF, 0),
+    ] {
+        let app = App::with_log(format, level).await;
+        app.deliver(&signed(BODY).function_url()).await;
+        app.deliver(&refused).await;
+        let log = app.log();
+        assert_eq!(log.lines().count(), lines, "{format:?} {level}: {log}");
+        match format {
+            Format::Json => assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{log}"),
+            Format::Text => assert!(log.lines().all(|line| line.contains(" outcome=\"")), "{log}"),
+        }
+    }
+}
