@@ -21,7 +21,8 @@ use crate::{
     problem::Problem,
     queue::{Message, Queue},
     response::{BatchResponse, Held, Reply, Response},
-    signature::{Delivery, Key, Verified},
+    secret::{Keyring, Keys},
+    signature::{Delivery, SignatureError, Verified},
     trouble::{Fault, Trouble},
 };
 
@@ -40,8 +41,6 @@ const MAX_TRACE_HEADER: usize = 500;
 /// What deliveries are judged by.
 #[derive(Debug)]
 pub struct Rules {
-    /// The signing keys, of which any may verify.
-    pub keys: Vec<Key>,
     /// How far a delivery's timestamp may be from our clock, both ways.
     pub tolerance: Duration,
     /// What happens to types and objects outside the catalogue.
@@ -51,7 +50,9 @@ pub struct Rules {
 /// The function: everything that outlives an invocation.
 #[derive(Debug)]
 pub struct Function {
-    /// What deliveries are judged by.
+    /// The keys that deliveries are signed with.
+    pub keyring: Keyring,
+    /// What deliveries are judged by beside.
     pub rules: Rules,
     /// Where entries go.
     pub address: Address,
@@ -140,12 +141,16 @@ impl Function {
             EnvelopeError::NotHttp => Problem::MalformedRequest("not an HTTP request"),
         })?;
         record.delivery(request.headers.webhook_id.as_deref());
-        let verified = self.authenticate(&request, time.now)?;
+        let delivery = self.admit(&request)?;
+        let verified = self.verify(&delivery, time.now).await?;
         record.authentic = true;
 
         let trace = trace_header(context.xray_trace_id.as_deref());
         let held = match Event::parse(&verified, self.rules.unknown_events) {
-            Ok(event) => self.forward_or_park(&event, trace, time, record).await,
+            // The secret is read again beside the forward: after the answer, Lambda freezes the process.
+            Ok(event) => {
+                tokio::join!(self.forward_or_park(&event, trace, time, record), self.keyring.refresh(time.now)).0
+            }
             Err(error) => Err(Problem::Event(error)),
         };
         if let (Err(problem), Some(queue)) = (&held, &self.refused)
@@ -162,11 +167,11 @@ impl Function {
         held
     }
 
-    /// Every check up to the signature's, in the order of the answers' table.
+    /// Every check before the signature's, in the order of the answers' table.
     ///
     /// # Errors
     /// The first problem found.
-    pub fn authenticate<'a>(&self, request: &'a Request<'_>, now: SystemTime) -> Result<Verified<'a>, Problem> {
+    pub fn admit<'a>(&self, request: &'a Request<'_>) -> Result<Delivery<'a>, Problem> {
         if &*request.method != "POST" {
             return Err(Problem::MethodNotAllowed);
         }
@@ -174,13 +179,28 @@ impl Function {
             return Err(Problem::UnsupportedMediaType);
         }
         self.address.can_fit(&request.body).map_err(Problem::ContentTooLarge)?;
-        let delivery = Delivery {
+        Ok(Delivery {
             id: request.headers.webhook_id.as_deref(),
             timestamp: request.headers.webhook_timestamp.as_deref(),
             signature: request.headers.webhook_signature.as_deref(),
             body: &request.body,
+        })
+    }
+
+    /// Verifies a delivery with the keys in memory and, if none of them matches, with those that are in the store now.
+    async fn verify<'a>(&self, delivery: &Delivery<'a>, now: SystemTime) -> Result<Verified<'a>, Problem> {
+        let verify = |keys: &Keys| match delivery.verify(keys.at(now), now, self.rules.tolerance) {
+            Err(SignatureError::NoMatch) if keys.at(now).next().is_none() => Err(Problem::SecretUnavailable),
+            verified => verified.map_err(Problem::Signature),
         };
-        delivery.verify(&self.rules.keys, now, self.rules.tolerance).map_err(Problem::Signature)
+        let keys = self.keyring.keys();
+        match verify(&keys) {
+            Err(Problem::SecretUnavailable | Problem::Signature(SignatureError::NoMatch)) => {
+                self.keyring.refresh_for_mismatch(now).await;
+                verify(&self.keyring.keys())
+            }
+            settled => settled,
+        }
     }
 
     async fn forward_or_park(

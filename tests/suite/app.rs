@@ -15,6 +15,7 @@ use scalekit_eventbridge::{
     function::{Function, Rules},
     log,
     queue::Queue,
+    secret::Keyring,
     signature::Key,
 };
 use serde_json::{Value, json};
@@ -112,9 +113,9 @@ impl App {
                 .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::disabled())
                 .build(),
         );
-        let rules =
-            Rules { keys: vec![key()], tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward };
+        let rules = Rules { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward };
         let function = Function {
+            keyring: Keyring::fixed(vec![key()]),
             rules,
             address: Address { bus: "scalekit-events".into(), source: "scalekit".into() },
             bus: Bus::new(client, "scalekit-events"),

@@ -2,7 +2,7 @@
 //! goes over the wire, and see what comes of it when the other side fails.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -51,6 +51,8 @@ struct State {
     script: VecDeque<(String, Behaviour)>,
     always: Option<(String, Behaviour)>,
     ids: u64,
+    /// What `GetSecretValue` answers, by version stage.
+    secret: BTreeMap<String, Value>,
 }
 
 /// The endpoint. It serves until it is dropped.
@@ -97,6 +99,17 @@ impl Endpoint {
         state.script.clear();
     }
 
+    /// The secret's value at this stage from now on, and when it was created, in seconds; or that there is none.
+    pub fn set_secret(&self, stage: &str, value: Option<(&str, Option<u64>)>) {
+        let secret = &mut self.state.lock().unwrap().secret;
+        match value {
+            Some((value, created)) => {
+                secret.insert(stage.into(), json!({"SecretString": value, "CreatedDate": created}))
+            }
+            None => secret.remove(stage),
+        };
+    }
+
     /// The bodies of the requests of this operation so far.
     pub fn requests(&self, operation: &str) -> Vec<Value> {
         let state = self.state.lock().unwrap();
@@ -133,12 +146,18 @@ pub fn failed_call(status: u16, code: &str) -> Behaviour {
 }
 
 /// What a service that works would answer.
-fn good(request: &Recorded, state: &mut State) -> Value {
+fn good(request: &Recorded, state: &mut State) -> (u16, Value) {
     let mut id = || {
         state.ids += 1;
         format!("00000000-0000-4000-8000-{:012}", state.ids)
     };
-    match request.operation.as_str() {
+    let answer = match request.operation.as_str() {
+        "GetSecretValue" => {
+            return match state.secret.get(request.body["VersionStage"].as_str().unwrap()) {
+                Some(version) => (200, version.clone()),
+                None => (400, json!({"__type": "ResourceNotFoundException", "message": "no such version"})),
+            };
+        }
         "PutEvents" => {
             let entries = request.body["Entries"].as_array().unwrap();
             json!({"FailedEntryCount": 0, "Entries": entries.iter().map(|_| json!({"EventId": id()})).collect::<Vec<_>>()})
@@ -148,7 +167,8 @@ fn good(request: &Recorded, state: &mut State) -> Value {
             json!({"Name": request.body["Name"], "Arn": "arn:aws:events:eu-central-1:123456789012:event-bus/x"})
         }
         other => panic!("the function should not call {other}"),
-    }
+    };
+    (200, answer)
 }
 
 async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
@@ -166,8 +186,8 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
                         .filter(|(operation, _)| *operation == request.operation)
                         .map(|(_, behaviour)| behaviour)
                 });
-            let answer = good(&request, &mut state).to_string().into_bytes();
-            (behaviour, response(200, &answer))
+            let (status, answer) = good(&request, &mut state);
+            (behaviour, response(status, answer.to_string().as_bytes()))
         };
         let answer = match behaviour {
             None => answer,
@@ -223,7 +243,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<Recorded> {
         }
     }
     let target = header("x-amz-target:").unwrap_or_default().rsplit('.').next().unwrap_or_default();
-    let operation = ["PutEvents", "DescribeEventBus", "SendMessage"]
+    let operation = ["PutEvents", "DescribeEventBus", "SendMessage", "GetSecretValue"]
         .into_iter()
         .find(|operation| operation.eq_ignore_ascii_case(target))
         .unwrap_or_else(|| panic!("unexpected request: {head}"));

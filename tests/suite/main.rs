@@ -6,3 +6,4 @@ mod endpoint;
 #[path = "../../examples/envelope/mod.rs"]
 mod envelope;
 mod lines;
+mod secrets;
