@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     bus::{Bus, EventId},
     entry::{self, Address, Entry},
-    envelope::{EnvelopeError, Invocation, Request},
+    envelope::{EnvelopeError, Invocation, Payload, Request},
     event::{Event, UnknownEvents},
     log::{Outcome, Record, Trigger},
     problem::Problem,
@@ -76,7 +76,8 @@ impl Time {
     fn new(now: SystemTime, deadline_ms: u64) -> Self {
         let started = Instant::now();
         let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(deadline_ms);
-        let left = deadline.duration_since(now).unwrap_or_default().saturating_sub(DEADLINE_MARGIN);
+        // `cargo lambda watch` sends a number of milliseconds, not a time: what is over before it began says nothing.
+        let left = deadline.duration_since(now).map_or(ANSWER_WITHIN, |left| left.saturating_sub(DEADLINE_MARGIN));
         Self { now, started, answer: started + left.min(ANSWER_WITHIN) }
     }
 
@@ -108,11 +109,12 @@ impl Function {
     /// Answers a delivery, whatever happens, and writes its line.
     async fn answer(&self, request: Result<Request<'_>, EnvelopeError>, context: &Context, time: Time) -> Response {
         let mut record = Record { request_id: context.request_id.clone(), ..Record::default() };
+        let payload = request.as_ref().map_or(Payload::V1, |request| request.payload);
         let deliver = timeout_at(time.answer, self.deliver(request, context, time, &mut record));
         let held: Result<Held, Problem> = unless_panicking(deliver)
             .await
             .and_then(|in_time| in_time.unwrap_or_else(|_| Err(Problem::Bus(Trouble::transient("no answer in time")))));
-        let response = held.as_ref().map_or_else(Response::from, Response::from);
+        let response = held.as_ref().map_or_else(Response::from, Response::from).in_payload(payload);
         let outcome = match &held {
             Ok(Held::ByBus(id)) => {
                 record.bus_event_id = Some(id.to_string());
