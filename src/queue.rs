@@ -148,7 +148,7 @@ impl Queue {
             call =
                 call.message_attributes(*name, value.build().map_err(|error| Trouble::transient(error.to_string()))?);
         }
-        let mut attempts = Attempts::until(until);
+        let mut attempts = Attempts::of("SendMessage", until);
         loop {
             match attempts.attempt(send(call.clone())).await {
                 Ok(id) => return Ok(id),
