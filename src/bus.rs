@@ -5,7 +5,7 @@
 //! look found.
 
 use std::{
-    fmt,
+    fmt, slice,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +18,7 @@ use aws_sdk_eventbridge::{
     operation::{describe_event_bus::DescribeEventBusError, put_events::PutEventsOutput},
     types::PutEventsResultEntry,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     entry::Entry,
@@ -77,9 +77,13 @@ impl Bus {
 
     /// Looks whether there is such a bus, for at most [`LOOK_TIME`], and remembers what it saw.
     pub async fn look(&self, now: SystemTime) -> Look {
+        self.look_until(now, Instant::now() + LOOK_TIME).await
+    }
+
+    async fn look_until(&self, now: SystemTime, until: Instant) -> Look {
         self.postpone_look(now);
         let call = self.client.describe_event_bus().name(&self.name).send();
-        let look = match timeout(LOOK_TIME, call).await {
+        let look = match timeout_at(until.min(Instant::now() + LOOK_TIME), call).await {
             Ok(Ok(_)) => Look::Found,
             Ok(Err(error)) => match error.as_service_error() {
                 Some(DescribeEventBusError::ResourceNotFoundException(_)) => Look::Missing,
@@ -99,71 +103,74 @@ impl Bus {
     ///
     /// While the bus is known to be missing, a look comes first; when one is due, it runs beside the call.
     pub async fn put(&self, entries: &[Entry<'_>], now: SystemTime, until: Instant) -> Vec<Result<EventId, Trouble>> {
-        if self.missing.load(Ordering::Relaxed) {
-            self.look(now).await;
-            if self.missing.load(Ordering::Relaxed) {
+        if self.is_missing() {
+            self.look_until(now, until).await;
+            if self.is_missing() {
                 return vec![Err(self.missing_trouble()); entries.len()];
             }
-            return self.put_all(entries, until).await;
         }
-        if !self.take_due_look(now) {
-            return self.put_all(entries, until).await;
-        }
-        let (_, results) = tokio::join!(self.look(now), self.put_all(entries, until));
-        if self.missing.load(Ordering::Relaxed) {
-            return vec![Err(self.missing_trouble()); entries.len()];
-        }
-        results
+        let results = if self.take_due_look(now) {
+            tokio::join!(self.put_all(entries, until), self.look_until(now, until)).0
+        } else {
+            self.put_all(entries, until).await
+        };
+        // What a look saw meanwhile, this delivery's or another's, holds for these entries too.
+        if self.is_missing() { vec![Err(self.missing_trouble()); entries.len()] } else { results }
     }
 
     /// Puts the entries, and those again that failed in a way that may pass.
     async fn put_all(&self, entries: &[Entry<'_>], until: Instant) -> Vec<Result<EventId, Trouble>> {
-        let mut results = vec![None; entries.len()];
-        let mut attempts = Attempts::until(until);
-        let trouble = loop {
-            let trouble = match attempts.attempt(self.put_open(entries, &mut results)).await {
-                Ok(()) => break Trouble::transient("PutEvents: no result"),
-                Err(trouble) => trouble,
+        let mut results = vec![Err(Trouble::transient("PutEvents: no result")); entries.len()];
+        let mut attempts = Attempts::of("PutEvents", until);
+        loop {
+            let open = results.iter_mut().zip(entries).filter(|(result, _)| passing(result).is_some());
+            let (open, put): (Vec<_>, Vec<_>) = open.unzip();
+            let judged = match attempts.attempt(self.put_once(&put)).await {
+                // Refused as a whole for the sake of any of them: alone, the others pass.
+                Err(trouble) if trouble.fault == Fault::Payload && put.len() > 1 => {
+                    let mut judged = Vec::new();
+                    for entry in put {
+                        judged.extend(Box::pin(self.put_all(slice::from_ref(entry), until)).await);
+                    }
+                    judged
+                }
+                judged => judged.unwrap_or_else(|trouble| vec![Err(trouble); put.len()]),
             };
-            if let Err(trouble) = attempts.pause_after(trouble).await {
-                break trouble;
-            }
-        };
-        results.into_iter().map(|result| result.unwrap_or_else(|| Err(trouble.clone()))).collect()
-    }
+            open.into_iter().zip(judged).for_each(|(result, judged)| *result = judged);
 
-    /// Makes one call for the entries without a result yet, and settles those that it can.
-    async fn put_open(
-        &self,
-        entries: &[Entry<'_>],
-        results: &mut [Option<Result<EventId, Trouble>>],
-    ) -> Result<(), Trouble> {
-        let open: Vec<_> = results.iter_mut().zip(entries).filter(|(result, _)| result.is_none()).collect();
-        let request = open.iter().map(|(_, entry)| entry.to_request_entry()).collect();
-        let output = self.client.put_events().set_entries(Some(request)).send().await;
-        let output = output.map_err(|error| Trouble::of_call("PutEvents", &error))?;
-        let judged = judge(&output, open.len())?;
-        let mut passing = Ok(());
-        for ((result, _), judged) in open.into_iter().zip(judged) {
-            match judged {
-                Err(trouble) if trouble.fault == Fault::Transient => passing = Err(trouble),
-                settled => *result = Some(settled),
+            let Some(trouble) = results.iter().find_map(passing) else {
+                return results;
+            };
+            if attempts.pause_after(trouble.clone()).await.is_err() {
+                return results;
             }
         }
-        passing
+    }
+
+    /// Makes one call, and says what became of each entry.
+    async fn put_once(&self, entries: &[&Entry<'_>]) -> Result<Vec<Result<EventId, Trouble>>, Trouble> {
+        let request = entries.iter().map(|entry| entry.to_request_entry()).collect();
+        let output = self.client.put_events().set_entries(Some(request)).send().await;
+        judge(&output.map_err(|error| Trouble::of_call("PutEvents", &error))?, entries.len())
     }
 
     fn missing_trouble(&self) -> Trouble {
         Trouble { fault: Fault::Deployment, reason: format!("there is no event bus `{}`", self.name) }
     }
 
+    fn is_missing(&self) -> bool {
+        self.missing.load(Ordering::Relaxed)
+    }
+
     /// Whether a look is due; of several deliveries at once, one is told so.
     fn take_due_look(&self, now: SystemTime) -> bool {
-        let due = self.look_due.lock().is_ok_and(|due| now >= *due);
-        if due {
-            self.postpone_look(now);
-        }
-        due
+        self.look_due.lock().is_ok_and(|mut due| {
+            let is_due = now >= *due;
+            if is_due {
+                *due = now + LOOK_AGAIN_AFTER;
+            }
+            is_due
+        })
     }
 
     fn postpone_look(&self, now: SystemTime) {
@@ -171,6 +178,11 @@ impl Bus {
             *due = now + LOOK_AGAIN_AFTER;
         }
     }
+}
+
+/// The trouble of an entry that is worth another try.
+fn passing(result: &Result<EventId, Trouble>) -> Option<&Trouble> {
+    result.as_ref().err().filter(|trouble| trouble.fault == Fault::Transient)
 }
 
 /// What became of each entry of a call that was answered with success.
@@ -181,13 +193,12 @@ fn judge(output: &PutEventsOutput, count: usize) -> Result<Vec<Result<EventId, T
             output.entries().len()
         )));
     }
-    let results: Vec<_> = output.entries().iter().map(judge_entry).collect();
+    let mut results: Vec<_> = output.entries().iter().map(judge_entry).collect();
     let failed = results.iter().filter(|result| result.is_err()).count();
     if usize::try_from(output.failed_entry_count()) != Ok(failed) {
         // It contradicts itself: believe nothing of it but what it says of failures.
-        return Err(results.into_iter().find_map(Result::err).unwrap_or_else(|| {
-            Trouble::transient(format!("PutEvents: {} failed entries, none named", output.failed_entry_count()))
-        }));
+        let said = format!("PutEvents: {} failed entries, {failed} named", output.failed_entry_count());
+        results.iter_mut().filter(|result| result.is_ok()).for_each(|result| *result = Err(Trouble::transient(&*said)));
     }
     Ok(results)
 }

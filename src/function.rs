@@ -32,6 +32,9 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(8_500);
 /// How long before the invocation's own deadline the answer leaves.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(300);
 
+/// How much later a stage is cut off that doesn't keep to the answer's time. What a stage says of itself says more.
+const CUT_OFF_AFTER: Duration = Duration::from_millis(100);
+
 /// How much of the time there is may pass before the event is parked.
 const PARK_AFTER: f64 = 2.0 / 3.0;
 
@@ -110,7 +113,7 @@ impl Function {
     async fn answer(&self, request: Result<Request<'_>, EnvelopeError>, context: &Context, time: Time) -> Response {
         let mut record = Record { request_id: context.request_id.clone(), ..Record::default() };
         let payload = request.as_ref().map_or(Payload::V1, |request| request.payload);
-        let deliver = timeout_at(time.answer, self.deliver(request, context, time, &mut record));
+        let deliver = timeout_at(time.answer + CUT_OFF_AFTER, self.deliver(request, context, time, &mut record));
         let held: Result<Held, Problem> = unless_panicking(deliver)
             .await
             .and_then(|in_time| in_time.unwrap_or_else(|_| Err(Problem::Bus(Trouble::transient("no answer in time")))));

@@ -114,6 +114,9 @@ impl Queue {
         reason: &[(&str, &str)],
         until: Instant,
     ) -> Result<MessageId, Trouble> {
+        if body.is_empty() {
+            return Err(Trouble { fault: Fault::Payload, reason: "SendMessage: SQS takes no empty body".into() });
+        }
         let mut attributes = reason.to_vec();
         let body = match str::from_utf8(body) {
             Ok(text) if is_carried_unchanged(text) => Cow::Borrowed(text),
@@ -145,7 +148,7 @@ impl Queue {
             call =
                 call.message_attributes(*name, value.build().map_err(|error| Trouble::transient(error.to_string()))?);
         }
-        let mut attempts = Attempts::until(until);
+        let mut attempts = Attempts::of("SendMessage", until);
         loop {
             match attempts.attempt(send(call.clone())).await {
                 Ok(id) => return Ok(id),
@@ -163,7 +166,8 @@ async fn send(call: SendMessageFluentBuilder) -> Result<MessageId, Trouble> {
     }
 }
 
-/// SQS takes the characters of XML 1.0; of those that JSON text can hold, these two are missing there.
+/// SQS takes the characters of XML 1.0. JSON text can hold two that are missing there; what is no JSON, any.
 fn is_carried_unchanged(text: &str) -> bool {
-    !text.is_empty() && !text.contains(['\u{fffe}', '\u{ffff}'])
+    let is_missing = |c: char| matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}');
+    !text.is_empty() && !text.contains(is_missing)
 }

@@ -132,16 +132,17 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Pauses are random ("full jitter"), so that functions that failed together don't come back together.
 #[derive(Debug)]
 pub struct Attempts {
+    call: &'static str,
     until: Instant,
     left: u32,
     pause: Duration,
 }
 
 impl Attempts {
-    /// Attempts that all end at `until`.
+    /// Attempts of this call that all end at `until`.
     #[must_use]
-    pub fn until(until: Instant) -> Self {
-        Self { until, left: ATTEMPTS, pause: FIRST_PAUSE }
+    pub fn of(call: &'static str, until: Instant) -> Self {
+        Self { call, until, left: ATTEMPTS, pause: FIRST_PAUSE }
     }
 
     /// Makes one attempt, for as long as there is time.
@@ -150,7 +151,8 @@ impl Attempts {
     /// The attempt's trouble, or that the time is up.
     pub async fn attempt<T>(&mut self, call: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
         self.left = self.left.saturating_sub(1);
-        timeout_at(self.until, call).await.unwrap_or_else(|_| Err(Trouble::transient("no answer in time")))
+        let in_time = timeout_at(self.until, call).await;
+        in_time.unwrap_or_else(|_| Err(Trouble::transient(format!("{}: no answer in time", self.call))))
     }
 
     /// Pauses before another attempt.

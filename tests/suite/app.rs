@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use aws_sdk_eventbridge::config::SharedHttpClient;
 use lambda_runtime::{Context, LambdaEvent};
 use scalekit_eventbridge::{
     aws,
@@ -19,7 +20,7 @@ use scalekit_eventbridge::{
     signature::Key,
 };
 use serde_json::{Value, json};
-use tracing::{level_filters::LevelFilter, subscriber::DefaultGuard};
+use tracing::{Dispatch, instrument::WithSubscriber, level_filters::LevelFilter};
 
 use crate::{endpoint::Endpoint, envelope::SignedDelivery};
 
@@ -40,7 +41,8 @@ pub struct App {
     pub queue: Endpoint,
     pub function: Function,
     lines: Lines,
-    _subscriber: DefaultGuard,
+    /// Where this function logs, and no other: many of them can run at once.
+    pub subscriber: Dispatch,
 }
 
 /// What came back.
@@ -70,6 +72,11 @@ pub fn signed(body: impl AsRef<[u8]>) -> SignedDelivery {
     SignedDelivery::new(&key(), "msg_2aXyZ", NOW, body.as_ref())
 }
 
+/// A client without TLS: the endpoints are this machine's own, and reading the system's certificates takes a while.
+pub fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().build_http()
+}
+
 pub fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
@@ -82,52 +89,51 @@ impl App {
 
     /// With a parking queue and a queue for refused deliveries.
     pub async fn with_queues() -> Self {
-        let mut app = Self::start().await;
-        let client = aws_sdk_sqs::Client::from_conf(
-            aws_sdk_sqs::Config::builder()
-                .behavior_version_latest()
-                .region(aws_sdk_sqs::config::Region::new("eu-central-1"))
-                .credentials_provider(aws_sdk_sqs::config::Credentials::for_tests())
-                .endpoint_url(app.queue.url())
-                .http_client(aws::http_client(None).unwrap())
-                .timeout_config(aws::timeouts())
-                .retry_config(aws_sdk_sqs::config::retry::RetryConfig::disabled())
-                .build(),
-        );
-        let url = |name: &str| format!("{}/123456789012/{name}", app.queue.url());
-        app.function.parking = Some(Queue::new(client.clone(), &url("parking")));
-        app.function.refused = Some(Queue::new(client, &url("refused")));
-        app
+        Self::start().await.and_queues()
     }
 
     pub async fn with_log(format: log::Format, level: LevelFilter) -> Self {
-        let (bus, queue) = (Endpoint::start().await, Endpoint::start().await);
-        let client = aws_sdk_eventbridge::Client::from_conf(
-            aws_sdk_eventbridge::Config::builder()
-                .behavior_version_latest()
-                .region(aws_sdk_eventbridge::config::Region::new("eu-central-1"))
-                .credentials_provider(aws_sdk_eventbridge::config::Credentials::for_tests())
-                .endpoint_url(bus.url())
-                .http_client(aws::http_client(None).unwrap())
-                .timeout_config(aws::timeouts())
-                .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::disabled())
-                .build(),
-        );
+        Self::between(Endpoint::start().await, Endpoint::start().await, format, level).await
+    }
+
+    /// Between endpoints that may misbehave from the start.
+    pub async fn before(bus: Endpoint, queue: Endpoint) -> Self {
+        Self::between(bus, queue, log::Format::Json, LevelFilter::INFO).await
+    }
+
+    async fn between(bus: Endpoint, queue: Endpoint, format: log::Format, level: LevelFilter) -> Self {
         let rules = Rules { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward };
         let function = Function {
             keyring: Keyring::fixed(vec![key()]),
             rules,
             address: Address { bus: "scalekit-events".into(), source: "scalekit".into() },
-            bus: Bus::new(client, "scalekit-events"),
+            bus: Bus::new(aws_sdk_eventbridge::Client::from_conf(bus_config(&bus).build()), "scalekit-events"),
             parking: None,
             refused: None,
         };
-        function.bus.look(at(NOW)).await;
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = log::subscriber(format, level, move || writer.clone());
-        let subscriber = tracing::subscriber::set_default(subscriber);
-        Self { bus, queue, function, lines, _subscriber: subscriber }
+        let subscriber = Dispatch::new(log::subscriber(format, level, move || writer.clone()));
+        function.bus.look(at(NOW)).with_subscriber(subscriber.clone()).await;
+        Self { bus, queue, function, lines, subscriber }
+    }
+
+    /// Adds a parking queue and a queue for refused deliveries.
+    pub fn and_queues(mut self) -> Self {
+        let client = aws_sdk_sqs::Client::from_conf(
+            aws_sdk_sqs::Config::builder()
+                .behavior_version_latest()
+                .region(aws_sdk_sqs::config::Region::new("eu-central-1"))
+                .credentials_provider(aws_sdk_sqs::config::Credentials::for_tests())
+                .endpoint_url(self.queue.url())
+                .http_client(http_client())
+                .timeout_config(aws::timeouts())
+                .retry_config(aws_sdk_sqs::config::retry::RetryConfig::disabled())
+                .build(),
+        );
+        self.function.parking = Some(Queue::new(client.clone(), &self.queue.queue_url("parking")));
+        self.function.refused = Some(Queue::new(client, &self.queue.queue_url("refused")));
+        self
     }
 
     /// Hands an event to the function, now, and takes its reply.
@@ -136,12 +142,7 @@ impl App {
     }
 
     pub async fn invoke_at(&self, event: &Value, now: SystemTime) -> Result<Value, lambda_runtime::Diagnostic> {
-        let mut context = Context::default();
-        context.request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd".into();
-        context.xray_trace_id = Some(TRACE.into());
-        let deadline = now + Duration::from_secs(10);
-        context.deadline = u64::try_from(deadline.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
-        self.invoke_with(event, context, now).await
+        self.invoke_with(event, context(now, Duration::from_secs(10)), now).await
     }
 
     pub async fn invoke_with(
@@ -151,7 +152,8 @@ impl App {
         now: SystemTime,
     ) -> Result<Value, lambda_runtime::Diagnostic> {
         let invocation = serde_json::from_str(&event.to_string()).unwrap();
-        let reply = self.function.invoke(LambdaEvent::new(invocation, context), now).await?;
+        let reply = self.function.invoke(LambdaEvent::new(invocation, context), now);
+        let reply = reply.with_subscriber(self.subscriber.clone()).await?;
         Ok(serde_json::to_value(reply).unwrap())
     }
 
@@ -165,10 +167,71 @@ impl App {
         self.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// The log's lines about deliveries and messages so far, in JSON.
+    pub fn records(&self) -> Vec<Value> {
+        self.lines().into_iter().filter(|line| line.get("outcome").is_some()).collect()
+    }
+
     /// The log so far.
     pub fn log(&self) -> String {
         String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
     }
+}
+
+/// The valid body as another event's.
+pub fn body_of(event_id: &str) -> String {
+    BODY.replacen("evt_94568078213382471", event_id, 1)
+}
+
+/// A message in SQS's own event, as Lambda polls it.
+pub fn message(id: &str, body: &str, trace: Option<&str>) -> Value {
+    let mut message = json!({
+        "messageId": id,
+        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": "1760434168000",
+            "SenderId": "AROAEXAMPLE:scalekit-eventbridge",
+            "ApproximateFirstReceiveTimestamp": "1760434169000",
+        },
+        "messageAttributes": {},
+        "md5OfBody": "00000000000000000000000000000000",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:parking",
+        "awsRegion": "eu-central-1",
+    });
+    if let Some(trace) = trace {
+        message["attributes"]["AWSTraceHeader"] = json!(trace);
+    }
+    message
+}
+
+/// The event of a batch of messages.
+pub fn batch(messages: &[Value]) -> Value {
+    json!({"Records": messages})
+}
+
+/// The bus's client as the function configures it, against an endpoint of ours.
+pub fn bus_config(bus: &Endpoint) -> aws_sdk_eventbridge::config::Builder {
+    aws_sdk_eventbridge::Config::builder()
+        .behavior_version_latest()
+        .region(aws_sdk_eventbridge::config::Region::new("eu-central-1"))
+        .credentials_provider(aws_sdk_eventbridge::config::Credentials::for_tests())
+        .endpoint_url(bus.url())
+        .http_client(http_client())
+        .timeout_config(aws::timeouts())
+        .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::disabled())
+}
+
+/// What Lambda says of an invocation that must be answered within this time.
+pub fn context(now: SystemTime, within: Duration) -> Context {
+    let mut context = Context::default();
+    context.request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd".into();
+    context.xray_trace_id = Some(TRACE.into());
+    let deadline = (now + within).duration_since(UNIX_EPOCH).unwrap();
+    context.deadline = u64::try_from(deadline.as_millis()).unwrap();
+    context
 }
 
 /// Reads an answer as the caller of the function would.

@@ -1,17 +1,22 @@
 //! A local AWS endpoint that answers as it is told, or misbehaves: real HTTP over a real socket, so that tests read what
 //! goes over the wire, and see what comes of it when the other side fails.
+//!
+//! It remembers what it took, as the service would, whether its answer arrived or not: an event that was acknowledged must
+//! be found there.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, HashMap, VecDeque},
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::{JoinHandle, JoinSet},
     time::sleep,
 };
 
@@ -22,13 +27,15 @@ pub enum Behaviour {
     Answer(u16, Value),
     /// Answers with this status and these bytes.
     Raw(u16, Vec<u8>),
+    /// Takes all entries but those of these events, which fail with these codes.
+    Fail(Vec<(String, &'static str)>),
     /// Waits, then answers as if nothing had been.
     Slow(Duration),
-    /// Takes the request and never answers.
+    /// Reads the request and never answers.
     Hang,
-    /// Sends half of a good answer, then nothing more.
+    /// Takes the request and sends half of a good answer, then nothing more.
     HalfThenHang,
-    /// Sends half of a good answer, then ends the connection.
+    /// Takes the request and sends half of a good answer, then ends the connection.
     HalfThenClose,
     /// Ends the connection without an answer.
     Close,
@@ -36,66 +43,173 @@ pub enum Behaviour {
     Reset,
 }
 
+impl Behaviour {
+    /// Whether a service that behaves so has taken what it was sent, or a part of it.
+    fn takes(&self) -> bool {
+        matches!(self, Self::Slow(_) | Self::HalfThenHang | Self::HalfThenClose | Self::Fail(_))
+    }
+}
+
 /// One request as it came over the wire.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     /// The operation, as in `PutEvents`.
-    pub operation: String,
+    pub operation: &'static str,
     /// The JSON of the body.
     pub body: Value,
 }
 
-#[derive(Debug, Default)]
+/// One entry or message that the service took.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The id that it was given.
+    pub id: String,
+    /// The entry, or the body of `SendMessage`.
+    pub what: Value,
+}
+
+impl Taken {
+    /// The event's own text.
+    pub fn body(&self) -> &str {
+        let body = if self.is_entry() { &self.what["Detail"] } else { &self.what["MessageBody"] };
+        body.as_str().unwrap()
+    }
+
+    fn is_entry(&self) -> bool {
+        self.what.get("Detail").is_some()
+    }
+
+    /// Whether the queue of this name has it.
+    pub fn is_in(&self, queue: &str) -> bool {
+        self.what["QueueUrl"].as_str().is_some_and(|url| url.ends_with(&format!("/{queue}")))
+    }
+}
+
+type Plan = Box<dyn FnMut(&Recorded) -> Option<Behaviour> + Send>;
+
+#[derive(Default)]
 struct State {
+    connections: usize,
     requests: Vec<Recorded>,
+    taken: Vec<Taken>,
     script: VecDeque<(String, Behaviour)>,
-    always: Option<(String, Behaviour)>,
+    plans: HashMap<String, Plan>,
     ids: u64,
     /// What `GetSecretValue` answers, by version stage.
     secret: BTreeMap<String, Value>,
 }
 
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("requests", &self.requests).field("taken", &self.taken).finish_non_exhaustive()
+    }
+}
+
 /// The endpoint. It serves until it is dropped.
 #[derive(Debug)]
 pub struct Endpoint {
-    url: String,
+    address: SocketAddr,
     state: Arc<Mutex<State>>,
-    server: JoinHandle<()>,
+    /// The port while nothing listens on it: bound, so that nobody else gets it.
+    closed: Option<TcpSocket>,
+    server: Option<JoinHandle<()>>,
 }
 
 impl Endpoint {
     /// Serves on a free port of this machine's own.
+    #[allow(clippy::unused_async, reason = "it needs a runtime")]
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = Arc::clone(&state);
-        let server = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&shared)));
-            }
-        });
-        Self { url, state, server }
+        let mut endpoint = Self::closed();
+        endpoint.open();
+        endpoint
     }
 
-    pub fn url(&self) -> &str {
-        &self.url
+    /// Nothing listens: connections are refused, until it is opened.
+    pub fn closed() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        Self { address, state: Arc::default(), closed: Some(socket), server: None }
+    }
+
+    /// Takes connections, and never reads from them.
+    pub fn mute() -> Self {
+        let mut endpoint = Self::closed();
+        let listener = endpoint.listen(64);
+        let state = Arc::clone(&endpoint.state);
+        endpoint.server = Some(tokio::spawn(async move {
+            let mut streams = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                state.lock().unwrap().connections += 1;
+                streams.push(stream);
+            }
+        }));
+        endpoint
+    }
+
+    /// Connections to it are neither made nor refused: those that it has room for are made already.
+    pub async fn unreachable() -> Self {
+        let mut endpoint = Self::closed();
+        let listener = endpoint.listen(1);
+        let mut streams = Vec::new();
+        while let Ok(stream) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(endpoint.address)).await
+        {
+            streams.push(stream.unwrap());
+        }
+        endpoint.server = Some(tokio::spawn(async move {
+            let _kept = (listener, streams);
+            std::future::pending().await
+        }));
+        endpoint
+    }
+
+    /// Serves from now on.
+    pub fn open(&mut self) {
+        let listener = self.listen(1024);
+        let state = Arc::clone(&self.state);
+        self.server = Some(tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                state.lock().unwrap().connections += 1;
+                connections.spawn(serve(stream, Arc::clone(&state)));
+                while connections.try_join_next().is_some() {}
+            }
+        }));
+    }
+
+    fn listen(&mut self, backlog: u32) -> TcpListener {
+        self.closed.take().expect("it is closed").listen(backlog).unwrap()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The URL of a queue here.
+    pub fn queue_url(&self, name: &str) -> String {
+        format!("{}/123456789012/{name}", self.url())
     }
 
     /// The next request of this operation is treated so, and then as before.
     pub fn once(&self, operation: &str, behaviour: Behaviour) {
-        self.state.lock().unwrap().script.push_back((operation.to_owned(), behaviour));
+        self.state().script.push_back((operation.to_owned(), behaviour));
     }
 
     /// Every request of this operation is treated so from now on.
     pub fn always(&self, operation: &str, behaviour: Behaviour) {
-        self.state.lock().unwrap().always = Some((operation.to_owned(), behaviour));
+        self.plan(operation, move |_| Some(behaviour.clone()));
+    }
+
+    /// Every request of this operation is treated as this says from now on; well, if it says nothing.
+    pub fn plan(&self, operation: &str, plan: impl FnMut(&Recorded) -> Option<Behaviour> + Send + 'static) {
+        self.state().plans.insert(operation.to_owned(), Box::new(plan));
     }
 
     /// Back to good behaviour.
     pub fn recover(&self) {
-        let mut state = self.state.lock().unwrap();
-        state.always = None;
+        let mut state = self.state();
+        state.plans.clear();
         state.script.clear();
     }
 
@@ -112,13 +226,19 @@ impl Endpoint {
 
     /// The bodies of the requests of this operation so far.
     pub fn requests(&self, operation: &str) -> Vec<Value> {
-        let state = self.state.lock().unwrap();
-        state
-            .requests
-            .iter()
-            .filter(|request| request.operation == operation)
-            .map(|request| request.body.clone())
-            .collect()
+        let state = self.state();
+        let requests = state.requests.iter().filter(|request| request.operation == operation);
+        requests.map(|request| request.body.clone()).collect()
+    }
+
+    /// How many requests of this operation there were so far.
+    pub fn calls(&self, operation: &str) -> usize {
+        self.state().requests.iter().filter(|request| request.operation == operation).count()
+    }
+
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.state().connections
     }
 
     /// All entries of all `PutEvents` calls so far, accepted or not.
@@ -126,11 +246,22 @@ impl Endpoint {
         let bodies = self.requests("PutEvents");
         bodies.iter().flat_map(|body| body["Entries"].as_array().unwrap().clone()).collect()
     }
+
+    /// What it took so far.
+    pub fn taken(&self) -> Vec<Taken> {
+        self.state().taken.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
 }
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        self.server.abort();
+        if let Some(server) = &self.server {
+            server.abort();
+        }
     }
 }
 
@@ -145,30 +276,63 @@ pub fn failed_call(status: u16, code: &str) -> Behaviour {
     Behaviour::Answer(status, json!({"__type": format!("com.amazonaws#{code}"), "message": "it failed"}))
 }
 
-/// What a service that works would answer.
-fn good(request: &Recorded, state: &mut State) -> (u16, Value) {
-    let mut id = || {
-        state.ids += 1;
-        format!("00000000-0000-4000-8000-{:012}", state.ids)
-    };
-    let answer = match request.operation.as_str() {
-        "GetSecretValue" => {
-            return match state.secret.get(request.body["VersionStage"].as_str().unwrap()) {
-                Some(version) => (200, version.clone()),
-                None => (400, json!({"__type": "ResourceNotFoundException", "message": "no such version"})),
-            };
+/// The `id` of the event in an entry.
+pub fn event_id(entry: &Value) -> String {
+    let detail: Value = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
+    detail["id"].as_str().unwrap().to_owned()
+}
+
+impl State {
+    fn behaviour(&mut self, request: &Recorded) -> Option<Behaviour> {
+        let scripted = self.script.iter().position(|(operation, _)| operation == request.operation);
+        if let Some((_, behaviour)) = scripted.and_then(|at| self.script.remove(at)) {
+            return Some(behaviour);
         }
-        "PutEvents" => {
-            let entries = request.body["Entries"].as_array().unwrap();
-            json!({"FailedEntryCount": 0, "Entries": entries.iter().map(|_| json!({"EventId": id()})).collect::<Vec<_>>()})
-        }
-        "SendMessage" => json!({"MessageId": id(), "MD5OfMessageBody": "00000000000000000000000000000000"}),
-        "DescribeEventBus" => {
-            json!({"Name": request.body["Name"], "Arn": "arn:aws:events:eu-central-1:123456789012:event-bus/x"})
-        }
-        other => panic!("the function should not call {other}"),
-    };
-    (200, answer)
+        self.plans.get_mut(request.operation).and_then(|plan| plan(request))
+    }
+
+    fn take(&mut self, what: &Value) -> String {
+        self.ids += 1;
+        let id = format!("00000000-0000-4000-8000-{:012}", self.ids);
+        self.taken.push(Taken { id: id.clone(), what: what.clone() });
+        id
+    }
+
+    /// Does what a service that works would do, but for the events that are to fail, and answers as it would.
+    fn do_well(&mut self, request: &Recorded, failing: &[(String, &'static str)]) -> (u16, Value) {
+        let answer = match request.operation {
+            "GetSecretValue" => {
+                return match self.secret.get(request.body["VersionStage"].as_str().unwrap()) {
+                    Some(version) => (200, version.clone()),
+                    None => (400, json!({"__type": "ResourceNotFoundException", "message": "no such version"})),
+                };
+            }
+            "PutEvents" => {
+                let mut failed = 0;
+                let mut put = |entry| {
+                    let code = match failing {
+                        [] => None,
+                        failing => failing.iter().find(|(id, _)| *id == event_id(entry)),
+                    };
+                    if let Some((_, code)) = code {
+                        failed += 1;
+                        return json!({"ErrorCode": code, "ErrorMessage": "it failed"});
+                    }
+                    json!({"EventId": self.take(entry)})
+                };
+                let entries: Vec<_> = request.body["Entries"].as_array().unwrap().iter().map(&mut put).collect();
+                json!({"FailedEntryCount": failed, "Entries": entries})
+            }
+            "SendMessage" => {
+                json!({"MessageId": self.take(&request.body), "MD5OfMessageBody": "00000000000000000000000000000000"})
+            }
+            "DescribeEventBus" => {
+                json!({"Name": request.body["Name"], "Arn": "arn:aws:events:eu-central-1:123456789012:event-bus/x"})
+            }
+            other => panic!("the function should not call {other}"),
+        };
+        (200, answer)
+    }
 }
 
 async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
@@ -176,34 +340,33 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
         let request = read_request(&mut stream).await?;
         let (behaviour, answer) = {
             let mut state = state.lock().unwrap();
-            state.requests.push(request.clone());
-            let scripted = state.script.iter().position(|(operation, _)| *operation == request.operation);
-            let behaviour =
-                scripted.and_then(|at| state.script.remove(at)).map(|(_, behaviour)| behaviour).or_else(|| {
-                    state
-                        .always
-                        .clone()
-                        .filter(|(operation, _)| *operation == request.operation)
-                        .map(|(_, behaviour)| behaviour)
-                });
-            let (status, answer) = good(&request, &mut state);
+            let behaviour = state.behaviour(&request);
+            let (status, answer) = match &behaviour {
+                Some(Behaviour::Fail(failing)) => state.do_well(&request, failing),
+                Some(behaviour) if !behaviour.takes() => (200, Value::Null),
+                _ => state.do_well(&request, &[]),
+            };
+            state.requests.push(request);
             (behaviour, response(status, answer.to_string().as_bytes()))
         };
-        let answer = match behaviour {
-            None => answer,
-            Some(Behaviour::Answer(status, body)) => response(status, body.to_string().as_bytes()),
-            Some(Behaviour::Raw(status, body)) => response(status, &body),
+        let half = &answer[..answer.len() - 10];
+        match behaviour {
+            None | Some(Behaviour::Fail(_)) => stream.write_all(&answer).await.ok()?,
+            Some(Behaviour::Answer(status, body)) => {
+                stream.write_all(&response(status, body.to_string().as_bytes())).await.ok()?;
+            }
+            Some(Behaviour::Raw(status, body)) => stream.write_all(&response(status, &body)).await.ok()?,
             Some(Behaviour::Slow(time)) => {
                 sleep(time).await;
-                answer
+                stream.write_all(&answer).await.ok()?;
             }
             Some(Behaviour::Hang) => std::future::pending().await,
             Some(Behaviour::HalfThenHang) => {
-                stream.write_all(&answer[..answer.len() - 10]).await.ok()?;
+                stream.write_all(half).await.ok()?;
                 std::future::pending().await
             }
             Some(Behaviour::HalfThenClose) => {
-                stream.write_all(&answer[..answer.len() - 10]).await.ok()?;
+                stream.write_all(half).await.ok()?;
                 return None;
             }
             Some(Behaviour::Close) => return None,
@@ -211,8 +374,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
                 stream.set_zero_linger().ok()?;
                 return None;
             }
-        };
-        stream.write_all(&answer).await.ok()?;
+        }
     }
 }
 
@@ -248,5 +410,5 @@ async fn read_request(stream: &mut TcpStream) -> Option<Recorded> {
         .find(|operation| operation.eq_ignore_ascii_case(target))
         .unwrap_or_else(|| panic!("unexpected request: {head}"));
     let body = serde_json::from_slice(&bytes[head_end..]).unwrap();
-    Some(Recorded { operation: operation.to_owned(), body })
+    Some(Recorded { operation, body })
 }

@@ -2,8 +2,12 @@
 
 mod answers;
 mod app;
+mod drain;
 mod endpoint;
 #[path = "../../examples/envelope/mod.rs"]
 mod envelope;
+mod faults;
 mod lines;
+mod looks;
+mod parking;
 mod secrets;

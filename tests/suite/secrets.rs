@@ -6,9 +6,10 @@ use scalekit_eventbridge::{
     secret::{DEVELOPMENT_SECRET, Keyring, PLACEHOLDER},
     signature::Key,
 };
+use tracing::instrument::WithSubscriber;
 
 use crate::{
-    app::{App, BODY, NOW, SECRET, at, read},
+    app::{App, BODY, NOW, SECRET, at, http_client, read},
     endpoint::{Behaviour, Endpoint, failed_call},
     envelope::SignedDelivery,
 };
@@ -37,7 +38,7 @@ impl Fixture {
         store.set_secret("AWSCURRENT", value.map(|value| (value, Some(NOW))));
         let mut app = App::start().await;
         app.function.keyring = Keyring::stored(client(&store), ARN, real_lambda);
-        app.function.keyring.refresh(at(NOW)).await;
+        app.function.keyring.refresh(at(NOW)).with_subscriber(app.subscriber.clone()).await;
         Self { app, store }
     }
 
@@ -65,7 +66,7 @@ fn client(store: &Endpoint) -> aws_sdk_secretsmanager::Client {
             .region(aws_sdk_secretsmanager::config::Region::new("eu-central-1"))
             .credentials_provider(aws_sdk_secretsmanager::config::Credentials::for_tests())
             .endpoint_url(store.url())
-            .http_client(aws::http_client(None).unwrap())
+            .http_client(http_client())
             .timeout_config(aws::timeouts())
             .retry_config(aws_sdk_secretsmanager::config::retry::RetryConfig::disabled())
             .build(),
@@ -124,7 +125,6 @@ async fn without_a_usable_key_every_delivery_is_told_to_come_again() {
         let fixture = Fixture::on_lambda(value, true).await;
         assert_eq!(fixture.deliver(SECRET, NOW).await, unavailable(), "{why}");
         assert_eq!(fixture.deliver(DEVELOPMENT_SECRET, NOW).await, unavailable(), "{why}");
-        fixture.app.function.keyring.refresh(at(NOW + 300)).await;
         let log = fixture.app.log();
         assert!(log.contains(told), "{why}: {log}");
         assert!(log.contains(&format!("aws secretsmanager put-secret-value --secret-id {ARN}")), "{why}: {log}");

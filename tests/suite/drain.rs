@@ -1,0 +1,400 @@
+//! The drain: what was parked goes onto the bus as if it had never been parked, and what can't go doesn't stop the others.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    app::{App, BODY, NOW, TRACE, at, batch, body_of, context, message, signed},
+    endpoint::{Behaviour, event_id, failed_call},
+    envelope::SignedDelivery,
+};
+
+/// The largest entry, and the largest call, in the bytes that EventBridge counts.
+const MAX_BYTES: usize = 1_047_552;
+
+/// A parked event that fills an entry of this size.
+fn body_of_entry(event_id: &str, bytes: usize) -> String {
+    let body = body_of(event_id);
+    let padding = bytes - body.len() - "scalekit".len() - "organization.sso_enabled".len() - 14;
+    body + &" ".repeat(padding)
+}
+
+fn messages(count: usize) -> Vec<Value> {
+    (1..=count).map(|n| message(&format!("m{n}"), &body_of(&format!("evt_{n}")), None)).collect()
+}
+
+/// The ids of the messages that a reply names as failed.
+#[track_caller]
+fn failed(reply: &Value) -> Vec<&str> {
+    assert_eq!(reply.as_object().unwrap().keys().collect::<Vec<_>>(), ["batchItemFailures"]);
+    let failures = reply["batchItemFailures"].as_array().unwrap();
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap()).collect()
+}
+
+/// The ids of the events in each `PutEvents` call.
+fn calls(app: &App) -> Vec<Vec<String>> {
+    let calls = app.bus.requests("PutEvents");
+    calls.iter().map(|call| call["Entries"].as_array().unwrap().iter().map(event_id).collect()).collect()
+}
+
+/// The ids of the events that the bus took.
+fn taken(app: &App) -> Vec<String> {
+    app.bus.taken().iter().map(|taken| event_id(&taken.what)).collect()
+}
+
+#[tokio::test]
+async fn ten_to_a_call_in_their_order() {
+    for (count, sizes) in [(0, vec![]), (1, vec![1]), (10, vec![10]), (11, vec![10, 1]), (25, vec![10, 10, 5])] {
+        let app = App::start().await;
+        let reply = app.invoke(&batch(&messages(count))).await.unwrap();
+        assert_eq!(reply, json!({"batchItemFailures": []}), "{count} messages");
+        let calls = calls(&app);
+        assert_eq!(calls.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "{count} messages");
+        assert_eq!(calls.concat(), (1..=count).map(|n| format!("evt_{n}")).collect::<Vec<_>>());
+        assert_eq!(taken(&app), calls.concat());
+    }
+}
+
+#[tokio::test]
+async fn no_call_is_larger_than_the_bus_takes() {
+    for (why, sizes, expected) in [
+        ("two that just fit", vec![600_000, MAX_BYTES - 600_000], vec![vec![0, 1]]),
+        ("two that just don't", vec![600_000, MAX_BYTES - 600_000 + 1], vec![vec![0], vec![1]]),
+        ("each the largest", vec![MAX_BYTES, MAX_BYTES], vec![vec![0], vec![1]]),
+        (
+            "small ones around large ones",
+            vec![2_000, 1_046_000, 1_046_000, 1_500, 2_000],
+            vec![vec![0], vec![1], vec![2, 3], vec![4]],
+        ),
+    ] {
+        let app = App::start().await;
+        let message = |(n, &bytes)| message(&format!("m{n}"), &body_of_entry(&format!("evt_{n}"), bytes), None);
+        let messages: Vec<_> = sizes.iter().enumerate().map(message).collect();
+        assert_eq!(failed(&app.invoke(&batch(&messages)).await.unwrap()), [""; 0], "{why}");
+        let expected: Vec<Vec<_>> =
+            expected.iter().map(|call| call.iter().map(|n| format!("evt_{n}")).collect()).collect();
+        assert_eq!(calls(&app), expected, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_is_that_of_a_direct_forward() {
+    let bodies = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/events/bodies")).unwrap();
+    let bodies = bodies.map(|body| fs::read_to_string(body.unwrap().path()).unwrap());
+    let odd = BODY.replacen('{', "\t{\r\n\"a\": [1.10000000000000000000001e-7, \"\\u00e9é\\/\\ufffe\u{2028}😀\"],", 1);
+    let leap = BODY.replacen("2025-10-14T09:29:27.098914861Z", "2016-12-31T15:59:60.25-08:00", 1);
+    let app = App::with_queues().await;
+    for body in bodies.chain([odd, leap]) {
+        for trace in [None, Some("Root=1-5e988c4e-000000000000000000000000;Sampled=0")] {
+            let delivery = signed(&body).function_url();
+            let mut context = context(at(NOW), Duration::from_secs(10));
+            context.xray_trace_id = trace.map(str::to_owned);
+            let deliver = || app.invoke_with(&delivery, context.clone(), at(NOW));
+            assert_eq!(deliver().await.unwrap()["statusCode"], 200, "{body}");
+            let direct = app.bus.entries().pop().unwrap();
+
+            app.bus.once("PutEvents", failed_call(400, "AccessDeniedException"));
+            assert_eq!(deliver().await.unwrap()["statusCode"], 200, "{body}");
+            let parked = app.queue.requests("SendMessage").pop().unwrap();
+            let trace = parked.pointer("/MessageSystemAttributes/AWSTraceHeader/StringValue").and_then(Value::as_str);
+            let message = message("m", parked["MessageBody"].as_str().unwrap(), trace);
+            let before = app.bus.calls("PutEvents");
+            assert_eq!(failed(&app.invoke(&batch(&[message])).await.unwrap()), [""; 0], "{body}");
+            assert_eq!(app.bus.calls("PutEvents"), before + 1, "{body}");
+
+            let drained = app.bus.entries().pop().unwrap();
+            assert_eq!(drained, direct);
+            assert_eq!(drained["Detail"], json!(body));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_age_of_a_parked_event_says_nothing() {
+    let app = App::start().await;
+    let fortnight = at(NOW + 14 * 24 * 3600);
+    let reply = app.invoke_at(&batch(&messages(1)), fortnight).await.unwrap();
+    assert_eq!(failed(&reply), [""; 0]);
+    assert_eq!(app.bus.entries()[0]["Time"], 1_760_434_167.098_914_9, "it is still the event's own time");
+    let stale = signed(BODY).function_url();
+    assert_eq!(app.invoke_at(&stale, fortnight).await.unwrap()["statusCode"], 401, "a delivery is another matter");
+}
+
+#[tokio::test]
+async fn just_those_that_the_bus_refused_are_named() {
+    let again = true;
+    for (code, problem, retried) in [
+        ("ThrottlingException", "bus-unavailable", again),
+        ("InternalFailure", "bus-unavailable", again),
+        ("NeverHeardOf", "bus-unavailable", again),
+        ("MalformedDetail", "refused-by-bus", !again),
+        ("InvalidArgument", "refused-by-bus", !again),
+        ("AccessDeniedException", "misconfigured", !again),
+        ("NotAuthorizedForSourceException", "misconfigured", !again),
+        ("NotAuthorizedForDetailTypeException", "misconfigured", !again),
+        ("InvalidAccountIdException", "misconfigured", !again),
+        ("RedactionFailure", "misconfigured", !again),
+    ] {
+        let app = App::start().await;
+        app.bus.always("PutEvents", Behaviour::Fail(vec![("evt_2".into(), code), ("evt_11".into(), code)]));
+        let reply = app.invoke(&batch(&messages(12))).await.unwrap();
+        assert_eq!(failed(&reply), ["m2", "m11"], "{code}");
+
+        let mut others: Vec<_> = (1..=12).map(|n| format!("evt_{n}")).collect();
+        others.retain(|id| id != "evt_2" && id != "evt_11");
+        assert_eq!(taken(&app), others, "{code}: each of the others once");
+        let calls: Vec<_> = calls(&app).into_iter().filter(|call| call.len() == 1).collect();
+        let alone = |id: &str| calls.iter().filter(|call| **call == [id]).count();
+        assert_eq!((alone("evt_2"), alone("evt_11")), if retried { (4, 4) } else { (0, 0) }, "{code}: retries");
+
+        let records = app.records();
+        assert_eq!(records.len(), 12, "{code}");
+        for record in records {
+            let named = ["m2", "m11"].contains(&record["queue_message_id"].as_str().unwrap());
+            let error = format!("PutEvents, in the entry: {code}");
+            assert_eq!(record.get("problem"), named.then(|| json!(problem)).as_ref(), "{code}: {record}");
+            assert_eq!(record.get("error"), named.then(|| json!(error)).as_ref(), "{code}: {record}");
+            assert_eq!(record.get("bus_event_id").is_some(), !named, "{code}: {record}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_fails_at_first_is_tried_again_and_nothing_else() {
+    let app = App::start().await;
+    let throttled =
+        |ids: &[&str]| Behaviour::Fail(ids.iter().map(|id| ((*id).to_owned(), "ThrottlingException")).collect());
+    app.bus.once("PutEvents", throttled(&["evt_2", "evt_4", "evt_5"]));
+    app.bus.once("PutEvents", throttled(&["evt_4"]));
+    assert_eq!(failed(&app.invoke(&batch(&messages(5))).await.unwrap()), [""; 0]);
+    assert_eq!(
+        calls(&app),
+        [vec!["evt_1", "evt_2", "evt_3", "evt_4", "evt_5"], vec!["evt_2", "evt_4", "evt_5"], vec!["evt_4"]]
+    );
+    assert_eq!(taken(&app), ["evt_1", "evt_3", "evt_2", "evt_5", "evt_4"]);
+
+    // Each line names the id that its own event got.
+    let ids = app.bus.taken().into_iter().map(|taken| (event_id(&taken.what), taken.id));
+    let ids: std::collections::HashMap<_, _> = ids.collect();
+    for record in app.records() {
+        assert_eq!(record["bus_event_id"], json!(ids[record["event_id"].as_str().unwrap()]), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn each_code_counts_for_its_own_entry() {
+    let app = App::start().await;
+    let codes = [("evt_1", "ThrottlingException"), ("evt_2", "InternalFailure"), ("evt_3", "MalformedDetail")];
+    app.bus.always("PutEvents", Behaviour::Fail(codes.map(|(id, code)| (id.to_owned(), code)).into()));
+    assert_eq!(failed(&app.invoke(&batch(&messages(4))).await.unwrap()), ["m1", "m2", "m3"]);
+    let errors: Vec<_> = app.records().iter().map(|record| record["error"].clone()).collect();
+    let expected = codes.map(|(_, code)| json!(format!("PutEvents, in the entry: {code}")));
+    assert_eq!(errors, [&expected[..], &[Value::Null]].concat());
+}
+
+#[tokio::test]
+async fn what_is_no_parked_event_is_named_and_stops_nothing() {
+    let app = App::start().await;
+    let event = |n: usize| body_of(&format!("evt_{n}"));
+    let messages = [
+        message("no JSON", "someone put this here", None),
+        message("first", &event(1), None),
+        message("no object", "[]", None),
+        message("no event", "{}", None),
+        message("no type", &event(2).replacen("organization.sso_enabled", "sso", 1), None),
+        message("too large", &body_of_entry("evt_3", MAX_BYTES + 1), None),
+        message("empty", "", None),
+        message("last", &event(4), None),
+        // What the function itself puts into the queue of the refused, moved here without a look at it.
+        message("base64", "eyJhIjoi/yJ9", None),
+    ];
+    let reply = app.invoke(&batch(&messages)).await.unwrap();
+    assert_eq!(failed(&reply), ["no JSON", "no object", "no event", "no type", "too large", "empty", "base64"]);
+    assert_eq!(calls(&app), [["evt_1", "evt_4"]]);
+
+    let records = app.records();
+    let told = |id: &str| {
+        let record = records.iter().find(|record| record["queue_message_id"] == id).unwrap();
+        assert_eq!((&record["outcome"], &record["level"]), (&json!("refused"), &json!("WARN")), "{id}");
+        (record["problem"].as_str().unwrap(), record["error"].as_str().unwrap())
+    };
+    assert_eq!(records.len(), messages.len());
+    assert_eq!(told("no JSON"), ("malformed-json", "expected value at line 1, column 1"));
+    assert_eq!(told("no object"), ("malformed-json", "not a JSON object at line 1, column 1"));
+    assert_eq!(
+        told("no event"),
+        (
+            "contract-violation",
+            "/spec_version is required; /id is required; /type is required; /object is required; \
+             /environment_id is required; /occurred_at is required"
+        )
+    );
+    assert_eq!(told("no type").0, "contract-violation");
+    assert_eq!(
+        told("too large"),
+        ("content-too-large", "the entry for the bus is 1047553 bytes large, the limit is 1047552 bytes")
+    );
+    assert_eq!(told("empty"), ("malformed-json", "EOF while parsing a value at line 1, column 0"));
+    assert_eq!(told("base64"), ("malformed-json", "expected value at line 1, column 1"));
+}
+
+#[tokio::test]
+async fn a_line_for_each_message() {
+    let app = App::start().await;
+    app.bus.always("PutEvents", Behaviour::Fail(vec![("evt_2".into(), "AccessDeniedException")]));
+    app.invoke(&batch(&[messages(2), vec![message("m3", "{}", None)]].concat())).await.unwrap();
+    let mut records = app.records();
+    for record in &mut records {
+        for member in ["timestamp", "duration_ms"] {
+            record.as_object_mut().unwrap().remove(member).unwrap();
+        }
+    }
+    let event = |n: u32| {
+        json!({
+            "trigger": "queue",
+            "authentic": true,
+            "event_id": format!("evt_{n}"),
+            "type": "organization.sso_enabled",
+            "object": "Connection",
+            "environment_id": "env_74418471961625391",
+            "organization_id": "org_83544995172188677",
+            "catalogued": true,
+            "queue_message_id": format!("m{n}"),
+            "request_id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+        })
+    };
+    let with = |mut record: Value, members: Value| {
+        record.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        record
+    };
+    let forwarded = json!({
+        "level": "INFO",
+        "outcome": "forwarded",
+        "bus_event_id": "00000000-0000-4000-8000-000000000001",
+    });
+    let failed = json!({
+        "level": "ERROR",
+        "outcome": "failed",
+        "problem": "misconfigured",
+        "error": "PutEvents, in the entry: AccessDeniedException",
+    });
+    let refused = json!({
+        "level": "WARN",
+        "outcome": "refused",
+        "trigger": "queue",
+        "authentic": true,
+        "problem": "contract-violation",
+        "error": "/spec_version is required; /id is required; /type is required; /object is required; \
+                  /environment_id is required; /occurred_at is required",
+        "queue_message_id": "m3",
+        "request_id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+    });
+    assert_eq!(records, [with(event(1), forwarded), with(event(2), failed), refused]);
+}
+
+#[tokio::test]
+async fn a_call_refused_for_one_entry_is_made_again_for_each() {
+    let app = App::start().await;
+    app.bus.plan("PutEvents", |request| {
+        let entries = request.body["Entries"].as_array().unwrap();
+        entries.iter().any(|entry| event_id(entry) == "evt_3").then(|| failed_call(400, "ValidationException"))
+    });
+    let reply = app.invoke(&batch(&messages(12))).await.unwrap();
+    assert_eq!(failed(&reply), ["m3"]);
+    assert_eq!(app.records()[2]["problem"], "refused-by-bus");
+    let mut expected: Vec<_> = (1..=12).map(|n| format!("evt_{n}")).collect();
+    expected.remove(2);
+    assert_eq!(taken(&app), expected);
+    let sizes: Vec<_> = calls(&app).iter().map(Vec::len).collect();
+    assert_eq!(sizes, [10, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
+}
+
+#[tokio::test]
+async fn an_answer_that_contradicts_itself_counts_for_its_failures() {
+    let app = App::start().await;
+    let entries = json!([{"EventId": "1"}, {"ErrorCode": "MalformedDetail"}, {"EventId": "3"}]);
+    app.bus.once("PutEvents", Behaviour::Answer(200, json!({"FailedEntryCount": 0, "Entries": entries})));
+    assert_eq!(failed(&app.invoke(&batch(&messages(3))).await.unwrap()), ["m2"]);
+    assert_eq!(calls(&app), [vec!["evt_1", "evt_2", "evt_3"], vec!["evt_1", "evt_3"]]);
+    assert_eq!(taken(&app), ["evt_1", "evt_3"]);
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_leaves_time_for_the_reply() {
+    let app = App::start().await;
+    app.bus.always("PutEvents", Behaviour::Hang);
+    let left = Duration::from_secs(3);
+    let begun = Instant::now();
+    let reply = app.invoke_with(&batch(&messages(11)), context(at(NOW), left), at(NOW)).await.unwrap();
+    assert!(begun.elapsed() < left, "{:?}", begun.elapsed());
+    assert_eq!(failed(&reply), (1..=11).map(|n| format!("m{n}")).collect::<Vec<_>>());
+    for record in app.records() {
+        assert_eq!(record["problem"], "bus-unavailable");
+        assert_eq!(record["error"], "PutEvents: no answer in time");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_bus_keeps_everything_in_the_queue() {
+    let app = App::start().await;
+    app.bus.always("DescribeEventBus", failed_call(400, "ResourceNotFoundException"));
+    let later = at(NOW + 300);
+    for calls in [1, 1] {
+        let reply = app.invoke_at(&batch(&messages(3)), later).await.unwrap();
+        assert_eq!(failed(&reply), ["m1", "m2", "m3"]);
+        assert_eq!(app.bus.calls("PutEvents"), calls, "once missing, nothing is sent");
+    }
+    for record in app.records() {
+        assert_eq!(record["problem"], "misconfigured");
+        assert_eq!(record["error"], "there is no event bus `scalekit-events`");
+    }
+    app.bus.recover();
+    assert_eq!(failed(&app.invoke_at(&batch(&messages(3)), later).await.unwrap()), [""; 0]);
+}
+
+#[tokio::test]
+async fn nothing_but_sqs_is_drained() {
+    let app = App::with_queues().await;
+    let mut kinesis = message("m1", BODY, None);
+    kinesis["eventSource"] = json!("aws:kinesis");
+    let mut nameless = message("m1", BODY, None);
+    nameless.as_object_mut().unwrap().remove("messageId");
+    let sns = json!({"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": {"MessageId": "m1", "Message": BODY}});
+    for (why, records) in [
+        ("a stream's", json!([kinesis])),
+        ("one of them a stream's", json!([message("m2", BODY, None), kinesis])),
+        ("a topic's", json!([sns])),
+        ("without a message id", json!([nameless])),
+        ("no batch", json!({})),
+    ] {
+        let error = app.invoke(&json!({"Records": records})).await.unwrap_err();
+        assert_eq!(error.error_type, "UnknownEvent", "{why}");
+        assert_eq!(error.error_message, "the event is neither an HTTP request nor a batch of SQS messages", "{why}");
+    }
+    assert_eq!(app.bus.calls("PutEvents") + app.queue.calls("SendMessage"), 0);
+}
+
+#[tokio::test]
+async fn a_delivery_that_looks_like_a_batch_is_a_delivery() {
+    let app = App::start().await;
+    let forged = SignedDelivery { signature: signed("{}").signature, ..signed(batch(&messages(1)).to_string()) };
+    let mut envelope = forged.function_url();
+    envelope["Records"] = json!(messages(1));
+    assert_eq!(app.deliver(&envelope).await.code(), "invalid-signature");
+    assert_eq!(app.bus.calls("PutEvents"), 0);
+}
+
+#[tokio::test]
+async fn the_trace_is_the_parked_one() {
+    let app = App::start().await;
+    let parked = "Root=1-5e988c4e-000000000000000000000000";
+    let too_long = format!("Root={}", "0".repeat(496));
+    let messages = [Some(parked), None, Some(""), Some(too_long.as_str())].map(|trace| message("m", BODY, trace));
+    app.invoke(&batch(&messages)).await.unwrap();
+    let traces: Vec<_> = app.bus.entries().iter().map(|entry| entry.get("TraceHeader").cloned()).collect();
+    assert_eq!(traces, [Some(json!(parked)), None, None, None], "never {TRACE}, which is the drain's own");
+}
