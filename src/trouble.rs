@@ -40,6 +40,7 @@ impl Fault {
             "AccessDenied"
             | "AccessDeniedException"
             | "AuthFailure"
+            | "DecryptionFailure"
             | "ExpiredToken"
             | "ExpiredTokenException"
             | "IncompleteSignature"

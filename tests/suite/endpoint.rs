@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -159,7 +160,7 @@ impl Endpoint {
         }
         endpoint.server = Some(tokio::spawn(async move {
             let _kept = (listener, streams);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }));
         endpoint
     }
@@ -218,10 +219,18 @@ impl Endpoint {
         let secret = &mut self.state.lock().unwrap().secret;
         match value {
             Some((value, created)) => {
-                secret.insert(stage.into(), json!({"SecretString": value, "CreatedDate": created}))
+                let version = BuildHasherDefault::<DefaultHasher>::default().hash_one(value).to_string();
+                secret
+                    .insert(stage.into(), json!({"SecretString": value, "CreatedDate": created, "VersionId": version}))
             }
             None => secret.remove(stage),
         };
+    }
+
+    /// The secret's version at this stage can't be read from now on.
+    pub fn fail_stage(&self, stage: &str) {
+        let failing = json!({"__type": "DecryptionFailure", "message": "it failed"});
+        self.state.lock().unwrap().secret.insert(stage.into(), failing);
     }
 
     /// The bodies of the requests of this operation so far.
@@ -303,6 +312,7 @@ impl State {
         let answer = match request.operation {
             "GetSecretValue" => {
                 return match self.secret.get(request.body["VersionStage"].as_str().unwrap()) {
+                    Some(version) if version.get("__type").is_some() => (400, version.clone()),
                     Some(version) => (200, version.clone()),
                     None => (400, json!({"__type": "ResourceNotFoundException", "message": "no such version"})),
                 };
@@ -363,7 +373,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
             Some(Behaviour::Hang) => std::future::pending().await,
             Some(Behaviour::HalfThenHang) => {
                 stream.write_all(half).await.ok()?;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Some(Behaviour::HalfThenClose) => {
                 stream.write_all(half).await.ok()?;
