@@ -107,7 +107,12 @@ impl Malformed {
         let (line, column) = (error.line(), error.column());
         let text = error.to_string();
         let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or("not JSON");
-        Self { reason: reason.to_owned(), line, column }
+        // serde_json tells the byte that it read last: column 0 is the line break before. Where there is no byte any more,
+        // the end is the place.
+        let lines = body.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1));
+        let read = lines.map(<[u8]>::len).sum::<usize>() + column;
+        let offset = if error.is_eof() { body.len() } else { read.saturating_sub(1).min(body.len()) };
+        Self::at(body, offset, reason)
     }
 }
 
