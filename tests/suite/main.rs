@@ -2,6 +2,7 @@
 
 mod answers;
 mod app;
+mod contract;
 mod drain;
 mod endpoint;
 #[path = "../../examples/envelope/mod.rs"]
