@@ -12,3 +12,4 @@ mod lines;
 mod looks;
 mod parking;
 mod secrets;
+mod transports;
