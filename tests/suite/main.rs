@@ -5,11 +5,15 @@ mod app;
 mod contract;
 mod drain;
 mod endpoint;
-#[path = "../../examples/envelope/mod.rs"]
-mod envelope;
 mod faults;
+#[allow(dead_code, reason = "an example's `main` is no test's")]
+#[path = "../../examples/events.rs"]
+mod generator;
 mod lines;
 mod looks;
 mod parking;
+mod samples;
 mod secrets;
 mod transports;
+
+use generator::envelope;
