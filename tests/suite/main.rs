@@ -12,6 +12,8 @@ mod generator;
 mod lines;
 mod looks;
 mod parking;
+mod process;
+mod runtime_api;
 mod samples;
 mod secrets;
 mod transports;
