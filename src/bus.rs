@@ -1,13 +1,13 @@
 //! Does the bus have the events? `PutEvents`, read to the end, and a look at whether there is a bus at all.
 //!
 //! `PutEvents` answers HTTP 200 with failed entries in it, and answers success for a bus that doesn't exist. So an
-//! [`EventId`] is made here alone: from an entry without error, of a call without failed entries, to a bus that the last
-//! look found.
+//! [`EventId`] is made here alone: from an entry without error, of a call that counts no other failures, to a bus that
+//! no look found missing.
 
 use std::{
     fmt, slice,
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
@@ -18,7 +18,7 @@ use aws_sdk_eventbridge::{
     operation::{describe_event_bus::DescribeEventBusError, put_events::PutEventsOutput},
     types::PutEventsResultEntry,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::{
     entry::Entry,
@@ -30,6 +30,9 @@ const LOOK_TIME: Duration = Duration::from_secs(1);
 
 /// How old the last look may be before a delivery looks again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_mins(5);
+
+/// The same after a look that failed in a way that may pass.
+const LOOK_AGAIN_SOON: Duration = Duration::from_secs(10);
 
 /// What the bus calls an event that it took: the proof that it has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,28 +78,50 @@ impl Bus {
         }
     }
 
-    /// Looks whether there is such a bus, for at most [`LOOK_TIME`], and remembers what it saw.
+    /// Looks whether there is such a bus, for at most a second, and remembers what it saw.
     pub async fn look(&self, now: SystemTime) -> Look {
         self.look_until(now, Instant::now() + LOOK_TIME).await
     }
 
     async fn look_until(&self, now: SystemTime, until: Instant) -> Look {
-        self.postpone_look(now);
-        let call = self.client.describe_event_bus().name(&self.name).send();
-        let look = match timeout_at(until.min(Instant::now() + LOOK_TIME), call).await {
-            Ok(Ok(_)) => Look::Found,
-            Ok(Err(error)) => match error.as_service_error() {
-                Some(DescribeEventBusError::ResourceNotFoundException(_)) => Look::Missing,
-                _ => Look::Unclear(Trouble::of_call("DescribeEventBus", &error)),
-            },
-            Err(_) => Look::Unclear(Trouble::transient("DescribeEventBus: no answer in time")),
+        // Before the call, so that of deliveries at once just one looks.
+        self.look_at(now + LOOK_AGAIN_AFTER);
+        let mut attempts = Attempts::of("DescribeEventBus", until.min(Instant::now() + LOOK_TIME));
+        let look = loop {
+            match attempts.attempt(self.look_once()).await {
+                Ok(look) => break look,
+                Err(trouble) => {
+                    if let Err(trouble) = attempts.pause_after(trouble).await {
+                        break Look::Unclear(trouble);
+                    }
+                }
+            }
         };
         match &look {
             Look::Found => self.missing.store(false, Ordering::Relaxed),
             Look::Missing => self.missing.store(true, Ordering::Relaxed),
-            Look::Unclear(trouble) => tracing::warn!(error = %trouble, "could not look whether the bus exists"),
+            Look::Unclear(trouble) => {
+                tracing::warn!(error = %trouble, "could not look whether the bus exists");
+                if trouble.fault == Fault::Transient {
+                    self.look_at(now + LOOK_AGAIN_SOON);
+                }
+            }
         }
         look
+    }
+
+    async fn look_once(&self) -> Result<Look, Trouble> {
+        let Err(error) = self.client.describe_event_bus().name(&self.name).send().await else {
+            return Ok(Look::Found);
+        };
+        if error.as_service_error().is_some_and(DescribeEventBusError::is_resource_not_found_exception) {
+            return Ok(Look::Missing);
+        }
+        match Trouble::of_call("DescribeEventBus", &error) {
+            // No bus can have a name that EventBridge finds invalid.
+            trouble if trouble.fault == Fault::Payload => Ok(Look::Missing),
+            trouble => Err(trouble),
+        }
     }
 
     /// Puts up to ten entries on the bus and says what became of each, in their order.
@@ -164,19 +189,16 @@ impl Bus {
 
     /// Whether a look is due; of several deliveries at once, one is told so.
     fn take_due_look(&self, now: SystemTime) -> bool {
-        self.look_due.lock().is_ok_and(|mut due| {
-            let is_due = now >= *due;
-            if is_due {
-                *due = now + LOOK_AGAIN_AFTER;
-            }
-            is_due
-        })
-    }
-
-    fn postpone_look(&self, now: SystemTime) {
-        if let Ok(mut due) = self.look_due.lock() {
+        let mut due = self.look_due.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = now >= *due;
+        if is_due {
             *due = now + LOOK_AGAIN_AFTER;
         }
+        is_due
+    }
+
+    fn look_at(&self, due: SystemTime) {
+        *self.look_due.lock().unwrap_or_else(PoisonError::into_inner) = due;
     }
 }
 

@@ -124,16 +124,29 @@ fn bus(value: Option<String>) -> Result<String, ConfigError> {
     let error = |reason| ConfigError::new("EVENT_BUS_NAME", reason);
     let should = "should hold the name or the ARN of an event bus";
     let value = value.ok_or_else(|| error(format!("is not set; it {should}")))?;
-    // What PutEvents takes: a name, or `arn:aws:events:{region}:{account}:event-bus/{name}`.
-    let name = match value.split_once(":event-bus/") {
-        Some((arn, name)) if arn.starts_with("arn:") && arn.contains(":events:") => name,
+    // What PutEvents takes: a name, or the ARN of one.
+    let name = match value.split(':').collect::<Vec<_>>()[..] {
+        ["arn", partition, "events", region, account, bus] if is_place(partition, region, account) => {
+            bus.strip_prefix("event-bus/").unwrap_or_default()
+        }
         _ => &value,
     };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
-    if name.is_empty() || name.len() > 256 || !name.bytes().all(is_name) {
+    if !(1..=256).contains(&name.len()) || !name.bytes().all(is_name) {
         return Err(error(format!("{}, which is no such name; it {should}", holds(&value))));
     }
     Ok(value)
+}
+
+/// Whether these can be the parts of an ARN that tell where a resource is.
+fn is_place(partition: &str, region: &str, account: &str) -> bool {
+    let is_word =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    partition.starts_with("aws")
+        && is_word(partition)
+        && is_word(region)
+        && account.len() == 12
+        && account.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn source(value: Option<String>) -> Result<String, ConfigError> {
@@ -345,6 +358,12 @@ mod tests {
             "arn:aws:events:eu-central-1:123456789012:event-bus/",
             "arn:aws:events:eu-central-1:123456789012:rule/a",
             "arn:aws:sqs:eu-central-1:123456789012:event-bus/a",
+            "arn:aws:events:eu-central-1::event-bus/a",
+            "arn:aws:events::123456789012:event-bus/a",
+            "arn:aws:events:eu-central-1:12345678901:event-bus/a",
+            "arn:aws:events:eu-central-1:12345678901x:event-bus/a",
+            "arn::events:eu-central-1:123456789012:event-bus/a",
+            "arn:aws:events:eu central-1:123456789012:event-bus/a",
             "https://events.eu-central-1.amazonaws.com/event-bus/a",
             &longer,
         ] {

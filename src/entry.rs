@@ -116,8 +116,6 @@ impl std::error::Error for TooLarge {}
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::{event::UnknownEvents, queue::Message, signature::Verified};
 
@@ -129,8 +127,7 @@ mod tests {
 
     /// What is made of an event with this body, as it comes from our queue.
     fn with_event<T>(body: &str, then: impl FnOnce(&Event<'_>) -> T) -> T {
-        let message = json!({"messageId": "1", "body": body, "eventSource": "aws:sqs"}).to_string();
-        let message: Message = serde_json::from_str(&message).unwrap();
+        let message = Message::with_body(body);
         then(&Event::parse(&Verified::parked(&message), UnknownEvents::Forward).unwrap())
     }
 
@@ -202,11 +199,7 @@ mod tests {
             ("five of 400 KB", vec![400_000; 5], vec![2, 2, 1]),
         ] {
             let bodies: Vec<_> = sizes.iter().map(|bytes| body_for(*bytes)).collect();
-            let messages: Vec<_> = bodies
-                .iter()
-                .map(|body| json!({"messageId": "1", "body": body, "eventSource": "aws:sqs"}).to_string())
-                .collect();
-            let messages: Vec<Message> = messages.iter().map(|json| serde_json::from_str(json).unwrap()).collect();
+            let messages: Vec<_> = bodies.iter().map(|body| Message::with_body(body)).collect();
             let events: Vec<_> = messages
                 .iter()
                 .map(|message| Event::parse(&Verified::parked(message), UnknownEvents::Forward).unwrap())

@@ -14,7 +14,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{json::Text, queue::Message};
+use crate::json::Text;
 
 /// The event of one invocation, not looked into yet: reading it must not fail before our handler is called,
 /// since only the handler can answer.
@@ -59,10 +59,8 @@ impl Invocation {
     /// # Errors
     /// [`EnvelopeError`] says why it can't be read as one.
     pub fn request(&self) -> Result<Request<'_>, EnvelopeError> {
-        if !self.is_object() {
-            return Err(EnvelopeError::NotHttp);
-        }
-        let envelope: Envelope = serde_json::from_str(self.0.get()).map_err(|_| self.why_unreadable())?;
+        let json = self.object().ok_or(EnvelopeError::NotHttp)?;
+        let envelope: Envelope = serde_json::from_str(json).map_err(|_| why_unreadable(json))?;
         // `cargo lambda watch` puts an `httpMethod` of its own beside payload 2.0's.
         let (payload, method) = match (envelope.request_context.http.method, envelope.http_method) {
             (Some(method), _) => (Payload::V2, method),
@@ -86,41 +84,26 @@ impl Invocation {
         Ok(Request { payload, method, headers: envelope.headers.or(envelope.multi_value_headers), body })
     }
 
-    /// Reads the event as a batch of SQS messages, if it is one.
-    #[must_use]
-    pub fn batch(&self) -> Option<Vec<Message<'_>>> {
-        #[derive(Deserialize)]
-        struct Batch<'a> {
-            #[serde(borrow, rename = "Records")]
-            records: Vec<Message<'a>>,
-        }
-        if !self.is_object() {
-            return None;
-        }
-        let Batch { records } = serde_json::from_str(self.0.get()).ok()?;
-        records.iter().all(Message::is_from_sqs).then_some(records)
+    /// The event's JSON if it is an object: serde would take an array for a struct too, its elements for the members.
+    pub(crate) fn object(&self) -> Option<&str> {
+        Some(self.0.get()).filter(|json| json.starts_with('{'))
     }
+}
 
-    /// Serde would take an array for a struct, too: its elements for the members, in their order.
-    fn is_object(&self) -> bool {
-        self.0.get().starts_with('{')
+/// Tells an HTTP envelope with members of the wrong kind from an event that is none.
+fn why_unreadable(json: &str) -> EnvelopeError {
+    #[derive(Deserialize)]
+    struct Shape {
+        #[serde(rename = "httpMethod")]
+        http_method: Option<IgnoredAny>,
+        #[serde(rename = "requestContext")]
+        request_context: Option<IgnoredAny>,
     }
-
-    /// Tells an HTTP envelope with members of the wrong kind from an event that is none.
-    fn why_unreadable(&self) -> EnvelopeError {
-        #[derive(Deserialize)]
-        struct Shape {
-            #[serde(rename = "httpMethod")]
-            http_method: Option<IgnoredAny>,
-            #[serde(rename = "requestContext")]
-            request_context: Option<IgnoredAny>,
-        }
-        match serde_json::from_str(self.0.get()) {
-            Ok(Shape { http_method: None, request_context: None }) => EnvelopeError::NotHttp,
-            // A duplicated member ends here too.
-            Err(error) if !error.to_string().starts_with("duplicate field") => EnvelopeError::NotHttp,
-            _ => EnvelopeError::Malformed("a member of the envelope is not of its kind"),
-        }
+    match serde_json::from_str(json) {
+        Ok(Shape { http_method: None, request_context: None }) => EnvelopeError::NotHttp,
+        // A duplicated member ends here too.
+        Err(error) if !error.to_string().starts_with("duplicate field") => EnvelopeError::NotHttp,
+        _ => EnvelopeError::Malformed("a member of the envelope is not of its kind"),
     }
 }
 
@@ -334,7 +317,7 @@ mod tests {
         ] {
             assert_eq!(invocation(event).request().unwrap_err(), EnvelopeError::NotHttp, "{event}");
         }
-        assert!(invocation("[[]]").batch().is_none());
+        assert_eq!(invocation("[[]]").object(), None);
     }
 
     #[test]

@@ -26,8 +26,11 @@ use crate::{
     trouble::{Fault, Trouble},
 };
 
-/// How long an answer takes at most. The sender waits about 10 s.
-const ANSWER_WITHIN: Duration = Duration::from_millis(8_500);
+/// How long an answer takes at most. The sender waits about 10 s, of which a cold start may take two.
+const ANSWER_WITHIN: Duration = Duration::from_millis(7_500);
+
+/// How long keeping a copy of a refused delivery may hold its answer up: the sender's next try brings another copy.
+const COPY_TIME: Duration = Duration::from_secs(3);
 
 /// How long before the invocation's own deadline the answer leaves.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(300);
@@ -93,16 +96,16 @@ impl Function {
     /// Answers one invocation, at the time `now`.
     ///
     /// # Errors
-    /// For an event that is neither an HTTP request nor a batch of SQS messages: nobody waits for an HTTP answer.
+    /// For an event that is neither an HTTP request nor a batch of the parking queue: nobody waits for an HTTP answer.
     pub async fn invoke(&self, event: LambdaEvent<Invocation>, now: SystemTime) -> Result<Reply, Diagnostic> {
         let LambdaEvent { payload, context } = event;
         let time = Time::new(now, context.deadline);
         match payload.request() {
-            Err(EnvelopeError::NotHttp) => match payload.batch() {
+            Err(EnvelopeError::NotHttp) => match self.parking.as_ref().and_then(|queue| queue.messages(&payload)) {
                 Some(messages) => Ok(Reply::Batch(self.drain(&messages, &context, time).await)),
                 None => Err(Diagnostic {
                     error_type: "UnknownEvent".into(),
-                    error_message: "the event is neither an HTTP request nor a batch of SQS messages".into(),
+                    error_message: "the event is neither an HTTP request nor a batch of the parking queue".into(),
                 }),
             },
             request => Ok(Reply::Http(self.answer(request, &context, time).await)),
@@ -166,7 +169,8 @@ impl Function {
             let reason = problem.to_string();
             let webhook_id = request.headers.webhook_id.as_deref().unwrap_or_default();
             let reason = [("problem", problem.code()), ("reason", &reason), ("webhook-id", webhook_id)];
-            match queue.keep(verified.body(), trace, &reason, time.answer).await {
+            let until = time.answer.min(Instant::now() + COPY_TIME);
+            match queue.keep(verified.body(), trace, &reason, until).await {
                 Ok(id) => record.queue_message_id = Some(id.to_string()),
                 Err(trouble) => record.copy_error = Some(trouble.to_string()),
             }
@@ -264,7 +268,7 @@ impl Function {
             };
             record.write(outcome, Trigger::Queue, time.started.elapsed());
         }
-        BatchResponse::new(messages.iter().map(Message::id).zip(&outcomes))
+        BatchResponse::new(messages, &outcomes)
     }
 
     async fn forward_messages(

@@ -46,7 +46,7 @@ pub struct Record {
     pub problem: Option<&'static str>,
     /// `error`: why, in words of ours, of AWS's or of the system's; never of the payload.
     pub error: Option<String>,
-    /// `authentic`: whether a signature was checked and matched, or our own queue had it.
+    /// `authentic`: whether a signature matched and was fresh, or our own queue had it.
     pub authentic: bool,
     /// `webhook_id`: the sender's id of the delivery, the same for each of its tries.
     pub webhook_id: Option<String>,

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::{
+    envelope::Invocation,
     json::Text,
     trouble::{Attempts, Fault, Trouble},
 };
@@ -28,22 +29,11 @@ impl fmt::Display for MessageId {
 
 /// A message that our own queue hands back: an authentic event, parked; or what someone else put there.
 ///
-/// Only a batch that Lambda polled from SQS makes one.
-#[derive(Debug, Deserialize)]
+/// Only [`Queue::messages`] makes one, of a batch that Lambda polled from that queue.
+#[derive(Debug)]
 pub struct Message<'a> {
-    #[serde(borrow, rename = "messageId")]
     id: Text<'a>,
-    #[serde(borrow)]
-    body: Text<'a>,
-    #[serde(borrow, default)]
-    attributes: Attributes<'a>,
-    #[serde(borrow, rename = "eventSource")]
-    event_source: Text<'a>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Attributes<'a> {
-    #[serde(borrow, rename = "AWSTraceHeader")]
+    body: Cow<'a, [u8]>,
     trace_header: Option<Text<'a>>,
 }
 
@@ -54,24 +44,79 @@ impl Message<'_> {
         &self.id
     }
 
-    /// The body, exactly as it was sent to the queue.
+    /// The body, exactly as the sender signed it.
     #[must_use]
-    pub fn body(&self) -> &str {
+    pub fn body(&self) -> &[u8] {
         &self.body
     }
 
     /// The trace that the event was parked with.
     #[must_use]
     pub fn trace_header(&self) -> Option<&str> {
-        self.attributes.trace_header.as_deref()
-    }
-
-    /// Whether Lambda polled it from SQS, and not from a stream or a topic.
-    #[must_use]
-    pub fn is_from_sqs(&self) -> bool {
-        &*self.event_source == "aws:sqs"
+        self.trace_header.as_deref()
     }
 }
+
+/// A batch, as Lambda hands it over.
+#[derive(Deserialize)]
+struct Batch<'a> {
+    #[serde(borrow, rename = "Records")]
+    records: Vec<Record<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    #[serde(borrow)]
+    message_id: Text<'a>,
+    #[serde(borrow)]
+    body: Text<'a>,
+    #[serde(borrow, default)]
+    attributes: SystemAttributes<'a>,
+    #[serde(borrow, default)]
+    message_attributes: Attributes<'a>,
+    #[serde(borrow)]
+    event_source: Text<'a>,
+    #[serde(borrow, rename = "eventSourceARN")]
+    event_source_arn: Text<'a>,
+}
+
+#[derive(Default, Deserialize)]
+struct SystemAttributes<'a> {
+    #[serde(borrow, rename = "AWSTraceHeader")]
+    trace_header: Option<Text<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Attributes<'a> {
+    #[serde(borrow)]
+    encoding: Option<Attribute<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Attribute<'a> {
+    #[serde(borrow)]
+    string_value: Option<Text<'a>>,
+}
+
+impl<'a> From<Record<'a>> for Message<'a> {
+    fn from(record: Record<'a>) -> Self {
+        let text = record.body.0;
+        let is_base64 =
+            record.message_attributes.encoding.and_then(|encoding| encoding.string_value).as_deref() == Some(BASE64);
+        let decoded = is_base64.then(|| BASE64_STANDARD.decode(text.as_bytes()).ok()).flatten();
+        let body = match (decoded, text) {
+            (Some(decoded), _) => Cow::Owned(decoded),
+            (None, Cow::Borrowed(text)) => Cow::Borrowed(text.as_bytes()),
+            (None, Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        };
+        Self { id: record.message_id, body, trace_header: record.attributes.trace_header }
+    }
+}
+
+/// What the attribute `encoding` of a message says that SQS couldn't carry as it was.
+const BASE64: &str = "base64";
 
 /// An SQS queue.
 #[derive(Debug, Clone)]
@@ -85,6 +130,22 @@ impl Queue {
     #[must_use]
     pub fn new(client: Client, url: &str) -> Self {
         Self { client, url: url.to_owned() }
+    }
+
+    /// The messages of a batch, if that is what the event is, and all of them come from this queue: a batch of another
+    /// queue, or of a stream, holds what nobody verified.
+    #[must_use]
+    pub fn messages<'a>(&self, invocation: &'a Invocation) -> Option<Vec<Message<'a>>> {
+        let Batch { records } = serde_json::from_str(invocation.object()?).ok()?;
+        let ours = |record: &Record<'_>| &*record.event_source == "aws:sqs" && self.has_arn(&record.event_source_arn);
+        records.iter().all(ours).then(|| records.into_iter().map(Message::from).collect())
+    }
+
+    /// Whether `arn:aws:sqs:{region}:{account}:{name}` names the queue at `https://{host}/{account}/{name}`.
+    fn has_arn(&self, arn: &str) -> bool {
+        let of_arn = arn.rsplit(':');
+        let of_url = self.url.trim_end_matches('/').rsplit('/');
+        arn.starts_with("arn:") && of_arn.take(2).eq(of_url.take(2))
     }
 
     /// Parks an event: the message is the body itself, byte for byte, with the trace in SQS's own attribute.
@@ -121,7 +182,7 @@ impl Queue {
         let body = match str::from_utf8(body) {
             Ok(text) if is_carried_unchanged(text) => Cow::Borrowed(text),
             _ => {
-                attributes.push(("encoding", "base64"));
+                attributes.push(("encoding", BASE64));
                 Cow::Owned(BASE64_STANDARD.encode(body))
             }
         };
@@ -170,4 +231,78 @@ async fn send(call: SendMessageFluentBuilder) -> Result<MessageId, Trouble> {
 fn is_carried_unchanged(text: &str) -> bool {
     let is_missing = |c: char| matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}');
     !text.is_empty() && !text.contains(is_missing)
+}
+
+#[cfg(test)]
+impl<'a> Message<'a> {
+    pub(crate) fn with_body(body: &'a str) -> Self {
+        Self { id: Text("1".into()), body: Cow::Borrowed(body.as_bytes()), trace_header: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::{Config, config::BehaviorVersion};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn queue(url: &str) -> Queue {
+        Queue::new(Client::from_conf(Config::builder().behavior_version(BehaviorVersion::v2026_01_12()).build()), url)
+    }
+
+    fn record(arn: &str) -> Value {
+        json!({"messageId": "1", "body": "{}", "eventSource": "aws:sqs", "eventSourceARN": arn})
+    }
+
+    /// The bodies of a batch of these records, as the queue `parking` takes them.
+    fn bodies(records: &[Value]) -> Option<Vec<Vec<u8>>> {
+        let invocation: Invocation = serde_json::from_str(&json!({"Records": records}).to_string()).unwrap();
+        let queue = queue("https://sqs.eu-central-1.amazonaws.com/123456789012/parking");
+        let messages = queue.messages(&invocation)?;
+        Some(messages.iter().map(|message| message.body().to_vec()).collect())
+    }
+
+    const ARN: &str = "arn:aws:sqs:eu-central-1:123456789012:parking";
+
+    #[test]
+    fn a_batch_of_the_queue_itself_and_of_no_other() {
+        assert_eq!(bodies(&[record(ARN), record(ARN)]), Some(vec![b"{}".to_vec(); 2]));
+        for (why, other) in [
+            ("another name", record("arn:aws:sqs:eu-central-1:123456789012:other-parking")),
+            ("another account", record("arn:aws:sqs:eu-central-1:123456789013:parking")),
+            ("a name alone", record("parking")),
+            ("no ARN", record("123456789012:parking")),
+            ("a stream", json!({"messageId": "1", "body": "{}", "eventSource": "aws:kinesis", "eventSourceARN": ARN})),
+            ("no ARN at all", json!({"messageId": "1", "body": "{}", "eventSource": "aws:sqs"})),
+            ("no body", json!({"messageId": "1", "eventSource": "aws:sqs", "eventSourceARN": ARN})),
+        ] {
+            assert_eq!(bodies(&[record(ARN), other]), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_sqs_could_not_carry_comes_back_as_it_was_signed() {
+        let with = |body: &str, attributes: Value| {
+            let mut record = record(ARN);
+            record["body"] = json!(body);
+            record["messageAttributes"] = attributes;
+            bodies(&[record]).unwrap().remove(0)
+        };
+        let base64 = json!({"encoding": {"stringValue": "base64", "dataType": "String"}});
+        assert_eq!(with("eyJhIjoi77++In0=", base64.clone()), "{\"a\":\"\u{fffe}\"}".as_bytes());
+        assert_eq!(with("no base64", base64), b"no base64");
+        assert_eq!(with("e30=", json!({"encoding": {"stringValue": "gzip", "dataType": "String"}})), b"e30=");
+        assert_eq!(with("e30=", json!({"problem": {"stringValue": "base64", "dataType": "String"}})), b"e30=");
+    }
+
+    #[test]
+    fn the_characters_that_sqs_carries() {
+        for text in ["{}", "\t\n\r", "é\u{7f}\u{fffd}\u{10ffff}"] {
+            assert!(is_carried_unchanged(text), "{text:?}");
+        }
+        for text in ["", "\0", "\u{8}", "\u{b}", "\u{c}", "\u{e}", "\u{1f}", "a\u{fffe}", "\u{ffff}b"] {
+            assert!(!is_carried_unchanged(text), "{text:?}");
+        }
+    }
 }

@@ -7,7 +7,12 @@ use std::collections::BTreeMap;
 use lambda_http::http::StatusCode;
 use serde::Serialize;
 
-use crate::{bus::EventId, envelope::Payload, problem::Problem, queue::MessageId};
+use crate::{
+    bus::EventId,
+    envelope::Payload,
+    problem::Problem,
+    queue::{Message, MessageId},
+};
 
 /// Who has the event: the proof that it may be acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +69,7 @@ impl Response {
 }
 
 /// The answer to a batch of queued messages: those named here stay in the queue, and come again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
     batch_item_failures: Vec<BatchItemFailure>,
@@ -77,11 +82,12 @@ struct BatchItemFailure {
 }
 
 impl BatchResponse {
-    /// A message leaves the queue only against the bus's event id.
-    pub fn new<'a, E: 'a>(outcomes: impl IntoIterator<Item = (&'a str, &'a Result<EventId, E>)>) -> Self {
-        let failures = outcomes.into_iter().filter(|(_, outcome)| outcome.is_err());
-        let batch_item_failures = failures.map(|(id, _)| BatchItemFailure { item_identifier: id.to_owned() }).collect();
-        Self { batch_item_failures }
+    /// The outcomes are the messages', in their order. A message leaves the queue only against the bus's event id.
+    pub fn new<E>(messages: &[Message<'_>], outcomes: &[Result<EventId, E>]) -> Self {
+        let is_held = |at| matches!(outcomes.get(at), Some(Ok(_)));
+        let failures = messages.iter().enumerate().filter(|(at, _)| !is_held(*at));
+        let failures = failures.map(|(_, message)| BatchItemFailure { item_identifier: message.id().to_owned() });
+        Self { batch_item_failures: failures.collect() }
     }
 }
 

@@ -21,7 +21,8 @@ const SECRET_PREFIX: &str = "whsec_";
 /// What a `v1` signature starts with; the standard base64 of 32 bytes follows.
 const SIGNATURE_PREFIX: &str = "v1,";
 
-/// A signing key: the 24 to 64 bytes in a `whsec_` secret. `Debug` shows none of them; dropping it wipes them.
+/// A signing key: the 24 to 64 bytes in a `whsec_` secret. `Debug` shows none of them; what is kept of
+/// them is wiped when it is dropped.
 #[derive(Clone)]
 pub struct Key(Hmac<Sha256>);
 
@@ -172,7 +173,7 @@ impl<'a> Verified<'a> {
     /// signature says nothing any more. Who else may write to the queue is for its policy to say.
     #[must_use]
     pub fn parked(message: &'a Message<'_>) -> Self {
-        Self { body: message.body().as_bytes() }
+        Self { body: message.body() }
     }
 
     /// The body's bytes.

@@ -86,7 +86,8 @@ impl Trouble {
 
     /// What an SDK call's error says.
     ///
-    /// The service's own message is told only where it can't quote the payload: where the fault is the deployment's.
+    /// The service's own message is told only where it is known to name just what is missing: others can quote the payload,
+    /// or the whole signed request with its session token.
     #[must_use]
     pub fn of_call<E>(call: &str, error: &SdkError<E, HttpResponse>) -> Self
     where
@@ -98,7 +99,7 @@ impl Trouble {
             let code = meta.code().unwrap_or("an error without a code");
             let status = service.raw().status().as_u16();
             let mut reason = format!("{call}: {code} (HTTP {status})");
-            if let (Fault::Deployment, Some(message)) = (fault, meta.message()) {
+            if let Some(message) = meta.message().filter(|_| names_what_is_missing(code)) {
                 reason = format!("{reason}: {message}");
             }
             return Self { fault, reason };
@@ -111,6 +112,13 @@ impl Trouble {
         };
         Self { fault, reason: format!("{call}: {}", Chain(error)) }
     }
+}
+
+fn names_what_is_missing(code: &str) -> bool {
+    code.starts_with("AccessDenied")
+        || code.starts_with("KMS")
+        || code.starts_with("Kms")
+        || code == "ResourceNotFoundException"
 }
 
 impl fmt::Display for Trouble {

@@ -68,7 +68,7 @@ fn place(body: &[u8], malformed: &Malformed) -> Option<usize> {
 pub fn cases(cases: u32) -> ProptestConfig {
     // What a run finds becomes a row of a table here, where it can be read.
     let failure_persistence = Some(Box::new(FileFailurePersistence::Off) as _);
-    ProptestConfig { cases, failure_persistence, ..ProptestConfig::default() }
+    ProptestConfig { cases, failure_persistence, max_shrink_iters: 1000, ..ProptestConfig::default() }
 }
 
 proptest! {

@@ -49,7 +49,7 @@ fn taken(app: &App) -> Vec<String> {
 #[tokio::test]
 async fn ten_to_a_call_in_their_order() {
     for (count, sizes) in [(0, vec![]), (1, vec![1]), (10, vec![10]), (11, vec![10, 1]), (25, vec![10, 10, 5])] {
-        let app = App::start().await;
+        let app = App::with_queues().await;
         let reply = app.invoke(&batch(&messages(count))).await.unwrap();
         assert_eq!(reply, json!({"batchItemFailures": []}), "{count} messages");
         let calls = calls(&app);
@@ -71,7 +71,7 @@ async fn no_call_is_larger_than_the_bus_takes() {
             vec![vec![0], vec![1], vec![2, 3], vec![4]],
         ),
     ] {
-        let app = App::start().await;
+        let app = App::with_queues().await;
         let message = |(n, &bytes)| message(&format!("m{n}"), &body_of_entry(&format!("evt_{n}"), bytes), None);
         let messages: Vec<_> = sizes.iter().enumerate().map(message).collect();
         assert_eq!(failed(&app.invoke(&batch(&messages)).await.unwrap()), [""; 0], "{why}");
@@ -115,7 +115,7 @@ async fn an_entry_is_that_of_a_direct_forward() {
 
 #[tokio::test]
 async fn the_age_of_a_parked_event_says_nothing() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     let fortnight = at(NOW + 14 * 24 * 3600);
     let reply = app.invoke_at(&batch(&messages(1)), fortnight).await.unwrap();
     assert_eq!(failed(&reply), [""; 0]);
@@ -139,7 +139,7 @@ async fn just_those_that_the_bus_refused_are_named() {
         ("InvalidAccountIdException", "misconfigured", !again),
         ("RedactionFailure", "misconfigured", !again),
     ] {
-        let app = App::start().await;
+        let app = App::with_queues().await;
         app.bus.always("PutEvents", Behaviour::Fail(vec![("evt_2".into(), code), ("evt_11".into(), code)]));
         let reply = app.invoke(&batch(&messages(12))).await.unwrap();
         assert_eq!(failed(&reply), ["m2", "m11"], "{code}");
@@ -165,7 +165,7 @@ async fn just_those_that_the_bus_refused_are_named() {
 
 #[tokio::test]
 async fn what_fails_at_first_is_tried_again_and_nothing_else() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     let throttled =
         |ids: &[&str]| Behaviour::Fail(ids.iter().map(|id| ((*id).to_owned(), "ThrottlingException")).collect());
     app.bus.once("PutEvents", throttled(&["evt_2", "evt_4", "evt_5"]));
@@ -187,7 +187,7 @@ async fn what_fails_at_first_is_tried_again_and_nothing_else() {
 
 #[tokio::test]
 async fn each_code_counts_for_its_own_entry() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     let codes = [("evt_1", "ThrottlingException"), ("evt_2", "InternalFailure"), ("evt_3", "MalformedDetail")];
     app.bus.always("PutEvents", Behaviour::Fail(codes.map(|(id, code)| (id.to_owned(), code)).into()));
     assert_eq!(failed(&app.invoke(&batch(&messages(4))).await.unwrap()), ["m1", "m2", "m3"]);
@@ -198,7 +198,7 @@ async fn each_code_counts_for_its_own_entry() {
 
 #[tokio::test]
 async fn what_is_no_parked_event_is_named_and_stops_nothing() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     let event = |n: usize| body_of(&format!("evt_{n}"));
     let messages = [
         message("no JSON", "someone put this here", None),
@@ -244,7 +244,7 @@ async fn what_is_no_parked_event_is_named_and_stops_nothing() {
 
 #[tokio::test]
 async fn a_line_for_each_message() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     app.bus.always("PutEvents", Behaviour::Fail(vec![("evt_2".into(), "AccessDeniedException")]));
     app.invoke(&batch(&[messages(2), vec![message("m3", "{}", None)]].concat())).await.unwrap();
     let mut records = app.records();
@@ -298,7 +298,7 @@ async fn a_line_for_each_message() {
 
 #[tokio::test]
 async fn a_call_refused_for_one_entry_is_made_again_for_each() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     app.bus.plan("PutEvents", |request| {
         let entries = request.body["Entries"].as_array().unwrap();
         entries.iter().any(|entry| event_id(entry) == "evt_3").then(|| failed_call(400, "ValidationException"))
@@ -315,7 +315,7 @@ async fn a_call_refused_for_one_entry_is_made_again_for_each() {
 
 #[tokio::test]
 async fn an_answer_that_contradicts_itself_counts_for_its_failures() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     let entries = json!([{"EventId": "1"}, {"ErrorCode": "MalformedDetail"}, {"EventId": "3"}]);
     app.bus.once("PutEvents", Behaviour::Answer(200, json!({"FailedEntryCount": 0, "Entries": entries})));
     assert_eq!(failed(&app.invoke(&batch(&messages(3))).await.unwrap()), ["m2"]);
@@ -325,7 +325,7 @@ async fn an_answer_that_contradicts_itself_counts_for_its_failures() {
 
 #[tokio::test]
 async fn a_call_without_an_answer_leaves_time_for_the_reply() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     app.bus.always("PutEvents", Behaviour::Hang);
     let left = Duration::from_secs(3);
     let begun = Instant::now();
@@ -340,7 +340,7 @@ async fn a_call_without_an_answer_leaves_time_for_the_reply() {
 
 #[tokio::test]
 async fn a_missing_bus_keeps_everything_in_the_queue() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     app.bus.always("DescribeEventBus", failed_call(400, "ResourceNotFoundException"));
     let later = at(NOW + 300);
     for calls in [1, 1] {
@@ -373,14 +373,17 @@ async fn nothing_but_sqs_is_drained() {
     ] {
         let error = app.invoke(&json!({"Records": records})).await.unwrap_err();
         assert_eq!(error.error_type, "UnknownEvent", "{why}");
-        assert_eq!(error.error_message, "the event is neither an HTTP request nor a batch of SQS messages", "{why}");
+        assert_eq!(
+            error.error_message, "the event is neither an HTTP request nor a batch of the parking queue",
+            "{why}"
+        );
     }
     assert_eq!(app.bus.calls("PutEvents") + app.queue.calls("SendMessage"), 0);
 }
 
 #[tokio::test]
 async fn a_delivery_that_looks_like_a_batch_is_a_delivery() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     let forged = SignedDelivery { signature: signed("{}").signature, ..signed(batch(&messages(1)).to_string()) };
     let mut envelope = forged.function_url();
     envelope["Records"] = json!(messages(1));
@@ -390,7 +393,7 @@ async fn a_delivery_that_looks_like_a_batch_is_a_delivery() {
 
 #[tokio::test]
 async fn the_trace_is_the_parked_one() {
-    let app = App::start().await;
+    let app = App::with_queues().await;
     let parked = "Root=1-5e988c4e-000000000000000000000000";
     let too_long = format!("Root={}", "0".repeat(496));
     let messages = [Some(parked), None, Some(""), Some(too_long.as_str())].map(|trace| message("m", BODY, trace));

@@ -332,7 +332,9 @@ async fn with_little_time_left() {
     let rows = made(rows, async |(_, bus, queue, _)| {
         App::before(bus.endpoint("PutEvents").await, queue.endpoint("SendMessage").await).await.and_queues()
     });
-    join_all(rows.await.into_iter().map(async |((why, _, queue, status), app)| {
+    join_all(rows.await.into_iter().enumerate().map(async |(index, ((why, _, queue, status), app))| {
+        // One after the other, since they all turn to the queue at the same moment of theirs.
+        tokio::time::sleep(Duration::from_millis(100) * u32::try_from(index).unwrap()).await;
         let why = format!("{why}, queue: {queue:?}");
         let Met { answer, took } = deliver(&app, &why, LITTLE).await;
         assert_eq!(answer.status, status, "{why}: {answer:?}");

@@ -209,7 +209,7 @@ async fn whatever_comes_the_process_lives_on() {
     for event in [json!({}), json!([]), json!([[]]), json!("text"), json!({"Records": [{"eventSource": "aws:sns"}]})] {
         let error = around.api.invoke(&event).await.unwrap_err();
         assert_eq!(error["errorType"], json!("UnknownEvent"), "{event}");
-        let message = "the event is neither an HTTP request nor a batch of SQS messages";
+        let message = "the event is neither an HTTP request nor a batch of the parking queue";
         assert_eq!(error["errorMessage"], json!(message), "{event}");
         around.deliver().await;
     }
@@ -219,7 +219,7 @@ async fn whatever_comes_the_process_lives_on() {
     assert_eq!(errors.len(), 5, "{errors:?}");
     for line in errors {
         let message = "Diagnostic { error_type: \"UnknownEvent\", error_message: \"the event is neither an HTTP request \
-                       nor a batch of SQS messages\" }";
+                       nor a batch of the parking queue\" }";
         assert_eq!(line["message"], json!(message));
     }
 }
@@ -410,7 +410,8 @@ async fn a_look_that_fails_is_a_warning() {
         let started = Instant::now();
         let process = around.start();
         around.api.ready().await;
-        assert!(started.elapsed() < Duration::from_secs(2), "{behaviour:?} takes {:?}", started.elapsed());
+        // Two seconds of network work at most, and a busy machine's own time.
+        assert!(started.elapsed() < Duration::from_secs(3), "{behaviour:?} takes {:?}", started.elapsed());
         around.deliver().await;
         let lines = process.stop().await.lines();
         assert_eq!(lines[0]["level"], json!("WARN"), "{behaviour:?}");

@@ -19,11 +19,14 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("events")
 }
 
-/// Every file below a folder of `events/`, by its path there; not those of folders in it.
+/// Every sample in a folder of `events/`, by its name; not those of folders in it.
 fn files(folder: &Path) -> BTreeMap<String, String> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
-    entries.filter(|path| path.is_file()).map(|path| (name(&path), fs::read_to_string(path).unwrap())).collect()
+    entries
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| (name(&path), fs::read_to_string(path).unwrap()))
+        .collect()
 }
 
 fn parse(text: &str) -> Value {

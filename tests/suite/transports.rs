@@ -275,7 +275,10 @@ async fn what_is_no_http_envelope_is_a_runtime_error() {
     ] {
         let error = app.invoke(&event).await.unwrap_err();
         assert_eq!(error.error_type, "UnknownEvent", "{event}");
-        assert_eq!(error.error_message, "the event is neither an HTTP request nor a batch of SQS messages", "{event}");
+        assert_eq!(
+            error.error_message, "the event is neither an HTTP request nor a batch of the parking queue",
+            "{event}"
+        );
     }
     assert_eq!(app.lines(), Vec::<Value>::new());
 }
