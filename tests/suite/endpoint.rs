@@ -157,7 +157,7 @@ impl Endpoint {
         }
         endpoint.server = Some(tokio::spawn(async move {
             let _kept = (listener, streams);
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }));
         endpoint
     }
@@ -237,6 +237,13 @@ impl Endpoint {
     /// What it took so far.
     pub fn taken(&self) -> Vec<Taken> {
         self.state().taken.clone()
+    }
+
+    /// Forgets what it was sent and what it took.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        state.requests.clear();
+        state.taken.clear();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -340,10 +347,10 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
                 sleep(time).await;
                 stream.write_all(&answer).await.ok()?;
             }
-            Some(Behaviour::Hang) => std::future::pending().await,
+            Some(Behaviour::Hang) => std::future::pending::<()>().await,
             Some(Behaviour::HalfThenHang) => {
                 stream.write_all(half).await.ok()?;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Some(Behaviour::HalfThenClose) => {
                 stream.write_all(half).await.ok()?;

@@ -7,6 +7,8 @@ mod endpoint;
 #[path = "../../examples/envelope/mod.rs"]
 mod envelope;
 mod faults;
+mod fuzz;
 mod lines;
 mod looks;
 mod parking;
+mod soak;
