@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use scalekit_eventbridge::{config::DEVELOPMENT_SECRET, signature::Key};
+use scalekit_eventbridge::{secret::DEVELOPMENT_SECRET, signature::Key};
 use serde_json::Value;
 
 mod envelope;

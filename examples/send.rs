@@ -14,7 +14,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use scalekit_eventbridge::{config::DEVELOPMENT_SECRET, signature::Key};
+use scalekit_eventbridge::{secret::DEVELOPMENT_SECRET, signature::Key};
 
 #[allow(dead_code, reason = "the samples need more of it")]
 mod envelope;

@@ -56,7 +56,7 @@ pub async fn load(variable: impl Fn(&str) -> Option<String>) -> Result<SdkConfig
     Ok(config)
 }
 
-/// The limits of one attempt. How many attempts there are is for [`crate::trouble::retry`] to say, not for the SDK:
+/// The limits of one attempt. How many attempts there are is for [`crate::trouble::Attempts`] to say, not for the SDK:
 /// it never retries failed entries, and knows nothing of the answer's deadline.
 #[must_use]
 pub fn timeouts() -> TimeoutConfig {

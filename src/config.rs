@@ -2,13 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{
-    event::UnknownEvents,
-    signature::{Key, KeyError},
-};
-
-/// The signing secret that the samples in `events/` are signed with. Anyone can read it, so real Lambda refuses it.
-pub const DEVELOPMENT_SECRET: &str = "whsec_c2NhbGVraXQtZXZlbnRicmlkZ2UtZGV2ZWxvcG1lbnQ=";
+use crate::{event::UnknownEvents, secret, signature::Key};
 
 /// Lambda sets this reserved variable in every function; `cargo lambda watch` and emulators don't.
 const REAL_LAMBDA: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
@@ -23,8 +17,10 @@ pub struct Config {
     pub bus: String,
     /// `EVENT_SOURCE`
     pub source: String,
-    /// `WEBHOOK_SECRET`
-    pub keys: Vec<Key>,
+    /// `WEBHOOK_SECRET` or `WEBHOOK_SECRET_ARN`
+    pub secret: Secret,
+    /// Whether this is Lambda itself, where the development secret is no secret.
+    pub real_lambda: bool,
     /// `WEBHOOK_TOLERANCE_SECONDS`
     pub tolerance: Duration,
     /// `UNKNOWN_EVENTS`
@@ -33,6 +29,15 @@ pub struct Config {
     pub parking_queue_url: Option<String>,
     /// `REFUSED_QUEUE_URL`
     pub refused_queue_url: Option<String>,
+}
+
+/// Where the signing keys come from: exactly one of the two.
+#[derive(Debug)]
+pub enum Secret {
+    /// `WEBHOOK_SECRET`: the keys themselves.
+    Keys(Vec<Key>),
+    /// `WEBHOOK_SECRET_ARN`: a secret in AWS Secrets Manager.
+    Arn(String),
 }
 
 /// A variable that is wrong: which, what is wrong with it, what to write instead. Never a secret's value.
@@ -70,8 +75,8 @@ impl Config {
         let bus = note(&mut errors, bus(variable("EVENT_BUS_NAME")));
         let source = note(&mut errors, source(variable("EVENT_SOURCE")));
         let real_lambda = variable(REAL_LAMBDA).is_some();
-        let keys =
-            note(&mut errors, keys(variable("WEBHOOK_SECRET"), variable("WEBHOOK_SECRET_ARN").is_some(), real_lambda));
+        let secret = secret(variable("WEBHOOK_SECRET"), variable("WEBHOOK_SECRET_ARN"), real_lambda);
+        let secret = note(&mut errors, secret);
         let tolerance = note(&mut errors, tolerance(variable("WEBHOOK_TOLERANCE_SECONDS")));
         let unknown_events = note(&mut errors, unknown_events(variable("UNKNOWN_EVENTS").as_deref()));
         let parking_queue_url = note(&mut errors, queue_url("PARKING_QUEUE_URL", variable("PARKING_QUEUE_URL")));
@@ -80,7 +85,8 @@ impl Config {
             Some(Self {
                 bus: bus?,
                 source: source?,
-                keys: keys?,
+                secret: secret?,
+                real_lambda,
                 tolerance: tolerance?,
                 unknown_events: unknown_events?,
                 parking_queue_url: parking_queue_url?,
@@ -139,29 +145,33 @@ fn source(value: Option<String>) -> Result<String, ConfigError> {
     }
 }
 
-fn keys(secrets: Option<String>, has_arn: bool, real_lambda: bool) -> Result<Vec<Key>, ConfigError> {
-    let error = |reason: String| ConfigError::new("WEBHOOK_SECRET", reason);
+fn secret(secrets: Option<String>, arn: Option<String>, real_lambda: bool) -> Result<Secret, ConfigError> {
+    let error = |reason: String| Err(ConfigError::new("WEBHOOK_SECRET", reason));
     let should =
         "should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
-    if has_arn {
-        let reason = "is set, but this version can't read Secrets Manager yet; set WEBHOOK_SECRET in its place";
-        return Err(ConfigError::new("WEBHOOK_SECRET_ARN", reason));
-    }
-    let secrets = secrets.ok_or_else(|| error(format!("is not set; it {should}")))?;
-    let secrets: Vec<_> =
-        secrets.split(|c: char| c.is_whitespace() || c == ',').filter(|secret| !secret.is_empty()).collect();
-    if secrets.is_empty() {
-        return Err(error(format!("holds no secret; it {should}")));
-    }
-    let count = secrets.len();
-    let key = |(index, secret): (usize, &&str)| {
-        let told = |why: &dyn fmt::Display| error(format!("secret {} of {count} {why}; it {should}", index + 1));
-        if real_lambda && *secret == DEVELOPMENT_SECRET {
-            return Err(told(&"is the published development secret, which anyone can sign with"));
+    match (secrets, arn) {
+        (None, None) => error(format!("is not set, nor is WEBHOOK_SECRET_ARN; one of them must be; it {should}")),
+        (Some(_), Some(_)) => error("is set, and WEBHOOK_SECRET_ARN too; set one of them alone".into()),
+        (Some(secrets), None) => match secret::parse(&secrets, real_lambda).into_iter().collect() {
+            Ok(keys) => Ok(Secret::Keys(keys)),
+            Err(why) => error(format!("{why}; it {should}")),
+        },
+        (None, Some(arn)) if is_secret_arn(&arn) => Ok(Secret::Arn(arn)),
+        (None, Some(arn)) => {
+            let holds = if arn.contains("whsec_") {
+                "holds what looks like a signing secret".into()
+            } else {
+                format!("holds `{arn}`")
+            };
+            let should = "it should hold the ARN of a secret in AWS Secrets Manager, \
+                          `arn:aws:secretsmanager:{region}:{account}:secret:{name}`";
+            Err(ConfigError::new("WEBHOOK_SECRET_ARN", format!("{holds}; {should}")))
         }
-        Key::parse(secret).map_err(|why: KeyError| told(&why))
-    };
-    secrets.iter().enumerate().map(key).collect()
+    }
+}
+
+fn is_secret_arn(arn: &str) -> bool {
+    arn.starts_with("arn:") && arn.contains(":secretsmanager:") && arn.contains(":secret:") && !arn.contains("whsec_")
 }
 
 fn tolerance(value: Option<String>) -> Result<Duration, ConfigError> {

@@ -22,9 +22,20 @@ use crate::{json::Text, queue::Message};
 #[serde(transparent)]
 pub struct Invocation(Box<RawValue>);
 
+/// The version of the envelope's format, in which the answer is expected too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// 1.0, of a REST API.
+    V1,
+    /// 2.0, of a function URL or an HTTP API.
+    V2,
+}
+
 /// The HTTP request in an envelope. Header names are matched in any case.
 #[derive(Debug)]
 pub struct Request<'a> {
+    /// The envelope's version.
+    pub payload: Payload,
     /// The method, as sent.
     pub method: Text<'a>,
     /// The headers that we read.
@@ -49,8 +60,12 @@ impl Invocation {
     /// [`EnvelopeError`] says why it can't be read as one.
     pub fn request(&self) -> Result<Request<'_>, EnvelopeError> {
         let envelope: Envelope = serde_json::from_str(self.0.get()).map_err(|_| self.why_unreadable())?;
-        let method = envelope.http_method.or(envelope.request_context.http.method);
-        let method = method.ok_or(EnvelopeError::NotHttp)?;
+        // `cargo lambda watch` puts an `httpMethod` of its own beside payload 2.0's.
+        let (payload, method) = match (envelope.request_context.http.method, envelope.http_method) {
+            (Some(method), _) => (Payload::V2, method),
+            (None, Some(method)) => (Payload::V1, method),
+            (None, None) => return Err(EnvelopeError::NotHttp),
+        };
         if Method::from_bytes(method.as_bytes()).is_err() {
             return Err(EnvelopeError::Malformed("the method is not an HTTP method"));
         }
@@ -65,7 +80,7 @@ impl Invocation {
             Cow::Borrowed(body) => Cow::Borrowed(body.as_bytes()),
             Cow::Owned(body) => Cow::Owned(body.into_bytes()),
         };
-        Ok(Request { method, headers: envelope.headers.or(envelope.multi_value_headers), body })
+        Ok(Request { payload, method, headers: envelope.headers.or(envelope.multi_value_headers), body })
     }
 
     /// Reads the event as a batch of SQS messages, if it is one.
@@ -269,6 +284,14 @@ mod tests {
             assert_eq!(request.headers.webhook_signature.as_deref(), Some("v1,a\tb"));
             assert_eq!(&*request.body, br#"{"a":1}"#);
         }
+    }
+
+    #[test]
+    fn the_method_of_payload_2_counts() {
+        let event = json!({"httpMethod": "GET", "requestContext": {"http": {"method": "POST"}}});
+        let invocation = invocation(&event.to_string());
+        let request = invocation.request().unwrap();
+        assert_eq!((request.payload, &*request.method), (Payload::V2, "POST"));
     }
 
     #[test]

@@ -15,13 +15,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     bus::{Bus, EventId},
     entry::{self, Address, Entry},
-    envelope::{EnvelopeError, Invocation, Request},
+    envelope::{EnvelopeError, Invocation, Payload, Request},
     event::{Event, UnknownEvents},
     log::{Outcome, Record, Trigger},
     problem::Problem,
     queue::{Message, Queue},
     response::{BatchResponse, Held, Reply, Response},
-    signature::{Delivery, Key, Verified},
+    secret::{Keyring, Keys},
+    signature::{Delivery, SignatureError, Verified},
     trouble::{Fault, Trouble},
 };
 
@@ -43,8 +44,6 @@ const MAX_TRACE_HEADER: usize = 500;
 /// What deliveries are judged by.
 #[derive(Debug)]
 pub struct Rules {
-    /// The signing keys, of which any may verify.
-    pub keys: Vec<Key>,
     /// How far a delivery's timestamp may be from our clock, both ways.
     pub tolerance: Duration,
     /// What happens to types and objects outside the catalogue.
@@ -54,7 +53,9 @@ pub struct Rules {
 /// The function: everything that outlives an invocation.
 #[derive(Debug)]
 pub struct Function {
-    /// What deliveries are judged by.
+    /// The keys that deliveries are signed with.
+    pub keyring: Keyring,
+    /// What deliveries are judged by beside.
     pub rules: Rules,
     /// Where entries go.
     pub address: Address,
@@ -78,7 +79,8 @@ impl Time {
     fn new(now: SystemTime, deadline_ms: u64) -> Self {
         let started = Instant::now();
         let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(deadline_ms);
-        let left = deadline.duration_since(now).unwrap_or_default().saturating_sub(DEADLINE_MARGIN);
+        // `cargo lambda watch` sends a number of milliseconds, not a time: what is over before it began says nothing.
+        let left = deadline.duration_since(now).map_or(ANSWER_WITHIN, |left| left.saturating_sub(DEADLINE_MARGIN));
         Self { now, started, answer: started + left.min(ANSWER_WITHIN) }
     }
 
@@ -110,11 +112,12 @@ impl Function {
     /// Answers a delivery, whatever happens, and writes its line.
     async fn answer(&self, request: Result<Request<'_>, EnvelopeError>, context: &Context, time: Time) -> Response {
         let mut record = Record { request_id: context.request_id.clone(), ..Record::default() };
+        let payload = request.as_ref().map_or(Payload::V1, |request| request.payload);
         let deliver = timeout_at(time.answer + CUT_OFF_AFTER, self.deliver(request, context, time, &mut record));
         let held: Result<Held, Problem> = unless_panicking(deliver)
             .await
             .and_then(|in_time| in_time.unwrap_or_else(|_| Err(Problem::Bus(Trouble::transient("no answer in time")))));
-        let response = held.as_ref().map_or_else(Response::from, Response::from);
+        let response = held.as_ref().map_or_else(Response::from, Response::from).in_payload(payload);
         let outcome = match &held {
             Ok(Held::ByBus(id)) => {
                 record.bus_event_id = Some(id.to_string());
@@ -143,12 +146,16 @@ impl Function {
             EnvelopeError::NotHttp => Problem::MalformedRequest("not an HTTP request"),
         })?;
         record.delivery(request.headers.webhook_id.as_deref());
-        let verified = self.authenticate(&request, time.now)?;
+        let delivery = self.admit(&request)?;
+        let verified = self.verify(&delivery, time.now).await?;
         record.authentic = true;
 
         let trace = trace_header(context.xray_trace_id.as_deref());
         let held = match Event::parse(&verified, self.rules.unknown_events) {
-            Ok(event) => self.forward_or_park(&event, trace, time, record).await,
+            // The secret is read again beside the forward: after the answer, Lambda freezes the process.
+            Ok(event) => {
+                tokio::join!(self.forward_or_park(&event, trace, time, record), self.keyring.refresh(time.now)).0
+            }
             Err(error) => Err(Problem::Event(error)),
         };
         if let (Err(problem), Some(queue)) = (&held, &self.refused)
@@ -165,11 +172,11 @@ impl Function {
         held
     }
 
-    /// Every check up to the signature's, in the order of the answers' table.
+    /// Every check before the signature's, in the order of the answers' table.
     ///
     /// # Errors
     /// The first problem found.
-    pub fn authenticate<'a>(&self, request: &'a Request<'_>, now: SystemTime) -> Result<Verified<'a>, Problem> {
+    pub fn admit<'a>(&self, request: &'a Request<'_>) -> Result<Delivery<'a>, Problem> {
         if &*request.method != "POST" {
             return Err(Problem::MethodNotAllowed);
         }
@@ -177,13 +184,28 @@ impl Function {
             return Err(Problem::UnsupportedMediaType);
         }
         self.address.can_fit(&request.body).map_err(Problem::ContentTooLarge)?;
-        let delivery = Delivery {
+        Ok(Delivery {
             id: request.headers.webhook_id.as_deref(),
             timestamp: request.headers.webhook_timestamp.as_deref(),
             signature: request.headers.webhook_signature.as_deref(),
             body: &request.body,
+        })
+    }
+
+    /// Verifies a delivery with the keys in memory and, if none of them matches, with those that are in the store now.
+    async fn verify<'a>(&self, delivery: &Delivery<'a>, now: SystemTime) -> Result<Verified<'a>, Problem> {
+        let verify = |keys: &Keys| match delivery.verify(keys.at(now), now, self.rules.tolerance) {
+            Err(SignatureError::NoMatch) if keys.at(now).next().is_none() => Err(Problem::SecretUnavailable),
+            verified => verified.map_err(Problem::Signature),
         };
-        delivery.verify(&self.rules.keys, now, self.rules.tolerance).map_err(Problem::Signature)
+        let keys = self.keyring.keys();
+        match verify(&keys) {
+            Err(Problem::SecretUnavailable | Problem::Signature(SignatureError::NoMatch)) => {
+                self.keyring.refresh_for_mismatch(now).await;
+                verify(&self.keyring.keys())
+            }
+            settled => settled,
+        }
     }
 
     async fn forward_or_park(

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`envelope`] | What did Lambda hand us? |
 //! | [`signature`] | Is this delivery authentic? |
+//! | [`secret`] | Which keys may sign? |
 //! | [`event`] | Which event does an authentic body hold? With [`json`], [`timestamp`] and the [`catalogue`] of types. |
 //! | [`entry`] | What goes onto the bus? |
 //! | [`bus`] | Does the bus have it? |
@@ -40,6 +41,7 @@ pub mod log;
 pub mod problem;
 pub mod queue;
 pub mod response;
+pub mod secret;
 pub mod signature;
 pub mod timestamp;
 pub mod trouble;

@@ -6,12 +6,13 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use scalekit_eventbridge::{
     aws,
     bus::{Bus, Look},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Secret},
     entry::Address,
     envelope::Invocation,
     function::{Function, Rules},
     log,
     queue::Queue,
+    secret::Keyring,
 };
 
 fn main() -> ExitCode {
@@ -66,13 +67,20 @@ async fn start() -> Result<Function, Error> {
     let bus = Bus::new(aws_sdk_eventbridge::Client::new(&sdk), &config.bus);
     let queue = |url: Option<String>| url.map(|url| Queue::new(aws_sdk_sqs::Client::new(&sdk), &url));
     let function = Function {
-        rules: Rules { keys: config.keys, tolerance: config.tolerance, unknown_events: config.unknown_events },
+        keyring: match config.secret {
+            Secret::Keys(keys) => Keyring::fixed(keys),
+            Secret::Arn(arn) => Keyring::stored(aws_sdk_secretsmanager::Client::new(&sdk), &arn, config.real_lambda),
+        },
+        rules: Rules { tolerance: config.tolerance, unknown_events: config.unknown_events },
         bus,
         parking: queue(config.parking_queue_url),
         refused: queue(config.refused_queue_url),
         address: Address { bus: config.bus, source: config.source },
     };
-    if function.bus.look(SystemTime::now()).await == Look::Missing {
+    // At once, and at most two seconds for both: the time of a cold start.
+    let now = SystemTime::now();
+    let (look, ()) = tokio::join!(function.bus.look(now), function.keyring.refresh(now));
+    if look == Look::Missing {
         let reason = format!(
             "holds `{}`, but there is no such event bus in this account and region; it should hold one that exists",
             function.address.bus

@@ -33,6 +33,8 @@ pub enum Problem {
     UnsupportedMediaType,
     /// The bus wouldn't take an entry of this size.
     ContentTooLarge(TooLarge),
+    /// There is no key to check a signature with.
+    SecretUnavailable,
     /// The delivery isn't authentic.
     Signature(SignatureError),
     /// The delivery is authentic, but its body is not an event.
@@ -64,6 +66,7 @@ impl Problem {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")
             }
             Self::ContentTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "content-too-large", "Content too large"),
+            Self::SecretUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "secret-unavailable", "Secret unavailable"),
             Self::Signature(SignatureError::Stale { .. }) => {
                 (StatusCode::UNAUTHORIZED, "stale-timestamp", "Stale timestamp")
             }
@@ -134,6 +137,7 @@ impl Problem {
             Self::ContentTooLarge(TooLarge { bytes }) => {
                 format!("The entry for the bus would be {bytes} bytes large; the limit is {MAX_ENTRY_BYTES} bytes.")
             }
+            Self::SecretUnavailable => "Signatures can't be checked at the moment.".into(),
             Self::Signature(SignatureError::Missing(header)) => format!("The `{header}` header is missing."),
             Self::Signature(SignatureError::Malformed(header)) => format!("The `{header}` header is malformed."),
             Self::Signature(SignatureError::NoMatch) => "No signature matches.".into(),
@@ -163,6 +167,7 @@ impl fmt::Display for Problem {
             Self::MethodNotAllowed => f.write_str("the method is not POST"),
             Self::UnsupportedMediaType => f.write_str("the content type is not application/json"),
             Self::ContentTooLarge(error) => error.fmt(f),
+            Self::SecretUnavailable => f.write_str("there is no usable signing secret"),
             Self::Signature(error) => error.fmt(f),
             Self::Event(error) => error.fmt(f),
             Self::Bus(trouble) => trouble.fmt(f),

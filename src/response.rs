@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use lambda_http::http::StatusCode;
 use serde::Serialize;
 
-use crate::{bus::EventId, problem::Problem, queue::MessageId};
+use crate::{bus::EventId, envelope::Payload, problem::Problem, queue::MessageId};
 
 /// Who has the event: the proof that it may be acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Held {
     ByQueue(MessageId),
 }
 
-/// An HTTP response, in the members that function URLs, HTTP APIs and REST APIs all read.
+/// An HTTP response, in the members that function URLs, HTTP APIs and REST APIs read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
@@ -26,6 +26,9 @@ pub struct Response {
     headers: BTreeMap<&'static str, &'static str>,
     body: String,
     is_base64_encoded: bool,
+    /// Always empty. `cargo lambda watch` insists on it in payload 2.0; payload 1.0 knows no such member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookies: Option<[(); 0]>,
 }
 
 impl From<&Held> for Response {
@@ -44,7 +47,13 @@ impl From<&Problem> for Response {
 
 impl Response {
     fn new(status: StatusCode, headers: BTreeMap<&'static str, &'static str>, body: String) -> Self {
-        Self { status_code: status.as_u16(), headers, body, is_base64_encoded: false }
+        Self { status_code: status.as_u16(), headers, body, is_base64_encoded: false, cookies: None }
+    }
+
+    /// The same in the version of the envelope that it answers.
+    #[must_use]
+    pub fn in_payload(self, payload: Payload) -> Self {
+        Self { cookies: (payload == Payload::V2).then_some([]), ..self }
     }
 
     /// The HTTP status.

@@ -11,6 +11,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac, digest::CtOutput};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use crate::queue::Message;
 
@@ -20,7 +21,7 @@ const SECRET_PREFIX: &str = "whsec_";
 /// What a `v1` signature starts with; the standard base64 of 32 bytes follows.
 const SIGNATURE_PREFIX: &str = "v1,";
 
-/// A signing key: the 24 to 64 bytes in a `whsec_` secret. `Debug` shows none of them.
+/// A signing key: the 24 to 64 bytes in a `whsec_` secret. `Debug` shows none of them; dropping it wipes them.
 #[derive(Clone)]
 pub struct Key(Hmac<Sha256>);
 
@@ -42,7 +43,7 @@ impl Key {
     /// [`KeyError`] says what is wrong with it.
     pub fn parse(secret: &str) -> Result<Self, KeyError> {
         let encoded = secret.strip_prefix(SECRET_PREFIX).ok_or(KeyError::Prefix)?;
-        let bytes = BASE64_STANDARD.decode(encoded).map_err(|_| KeyError::Base64)?;
+        let bytes = Zeroizing::new(BASE64_STANDARD.decode(encoded).map_err(|_| KeyError::Base64)?);
         if !(24..=64).contains(&bytes.len()) {
             return Err(KeyError::Length(bytes.len()));
         }
@@ -126,7 +127,12 @@ impl<'a> Delivery<'a> {
     ///
     /// # Errors
     /// [`SignatureError`] says why the delivery is not authentic.
-    pub fn verify(&self, keys: &[Key], now: SystemTime, tolerance: Duration) -> Result<Verified<'a>, SignatureError> {
+    pub fn verify<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k Key>,
+        now: SystemTime,
+        tolerance: Duration,
+    ) -> Result<Verified<'a>, SignatureError> {
         let id = header("webhook-id", self.id, |id| !id.is_empty() && !id.contains('.'))?;
         let timestamp = header("webhook-timestamp", self.timestamp, |timestamp| {
             !timestamp.is_empty() && timestamp.bytes().all(|byte| byte.is_ascii_digit())
@@ -265,7 +271,7 @@ mod tests {
             assert!(valid().verify(&keys, at(0), TOLERANCE).is_ok());
         }
         assert_eq!(valid().verify(&[other_key()], at(0), TOLERANCE).unwrap_err(), SignatureError::NoMatch);
-        assert_eq!(valid().verify(&[], at(0), TOLERANCE).unwrap_err(), SignatureError::NoMatch);
+        assert_eq!(valid().verify([], at(0), TOLERANCE).unwrap_err(), SignatureError::NoMatch);
     }
 
     #[test]

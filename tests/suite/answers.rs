@@ -23,8 +23,11 @@ async fn a_valid_delivery_by_every_transport() {
     for envelope in
         envelopes.iter().cloned().chain(envelopes.iter().map(|envelope| delivery.in_base64(envelope.clone())))
     {
-        let reply = app.invoke(&envelope).await.unwrap();
-        assert_eq!(reply, json!({"statusCode": 200, "headers": {}, "body": "", "isBase64Encoded": false}));
+        let mut expected = json!({"statusCode": 200, "headers": {}, "body": "", "isBase64Encoded": false});
+        if envelope["version"] == "2.0" {
+            expected["cookies"] = json!([]);
+        }
+        assert_eq!(app.invoke(&envelope).await.unwrap(), expected);
     }
     let entry = json!({
         "EventBusName": "scalekit-events",

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use aws_sdk_eventbridge::config::SharedHttpClient;
 use lambda_runtime::{Context, LambdaEvent};
 use scalekit_eventbridge::{
     aws,
@@ -15,6 +16,7 @@ use scalekit_eventbridge::{
     function::{Function, Rules},
     log,
     queue::Queue,
+    secret::Keyring,
     signature::Key,
 };
 use serde_json::{Value, json};
@@ -40,7 +42,7 @@ pub struct App {
     pub function: Function,
     lines: Lines,
     /// Where this function logs, and no other: many of them can run at once.
-    subscriber: Dispatch,
+    pub subscriber: Dispatch,
 }
 
 /// What came back.
@@ -70,6 +72,11 @@ pub fn signed(body: impl AsRef<[u8]>) -> SignedDelivery {
     SignedDelivery::new(&key(), "msg_2aXyZ", NOW, body.as_ref())
 }
 
+/// A client without TLS: the endpoints are this machine's own, and reading the system's certificates takes a while.
+pub fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().build_http()
+}
+
 pub fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
@@ -95,9 +102,9 @@ impl App {
     }
 
     async fn between(bus: Endpoint, queue: Endpoint, format: log::Format, level: LevelFilter) -> Self {
-        let rules =
-            Rules { keys: vec![key()], tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward };
+        let rules = Rules { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward };
         let function = Function {
+            keyring: Keyring::fixed(vec![key()]),
             rules,
             address: Address { bus: "scalekit-events".into(), source: "scalekit".into() },
             bus: Bus::new(aws_sdk_eventbridge::Client::from_conf(bus_config(&bus).build()), "scalekit-events"),
@@ -119,7 +126,7 @@ impl App {
                 .region(aws_sdk_sqs::config::Region::new("eu-central-1"))
                 .credentials_provider(aws_sdk_sqs::config::Credentials::for_tests())
                 .endpoint_url(self.queue.url())
-                .http_client(aws::http_client(None).unwrap())
+                .http_client(http_client())
                 .timeout_config(aws::timeouts())
                 .retry_config(aws_sdk_sqs::config::retry::RetryConfig::disabled())
                 .build(),
@@ -155,7 +162,8 @@ impl App {
         now: SystemTime,
     ) -> Result<Value, lambda_runtime::Diagnostic> {
         let invocation = serde_json::from_str(event).unwrap();
-        let reply = self.function.invoke(LambdaEvent::new(invocation, context), now);
+        // In a box: without optimization, each place that awaits it has room for it on the stack.
+        let reply = Box::pin(self.function.invoke(LambdaEvent::new(invocation, context), now));
         let reply = reply.with_subscriber(self.subscriber.clone()).await?;
         Ok(serde_json::to_value(reply).unwrap())
     }
@@ -229,7 +237,7 @@ pub fn bus_config(bus: &Endpoint) -> aws_sdk_eventbridge::config::Builder {
         .region(aws_sdk_eventbridge::config::Region::new("eu-central-1"))
         .credentials_provider(aws_sdk_eventbridge::config::Credentials::for_tests())
         .endpoint_url(bus.url())
-        .http_client(aws::http_client(None).unwrap())
+        .http_client(http_client())
         .timeout_config(aws::timeouts())
         .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::disabled())
 }

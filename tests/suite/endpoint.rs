@@ -5,7 +5,7 @@
 //! be found there.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
@@ -95,6 +95,8 @@ struct State {
     script: VecDeque<(String, Behaviour)>,
     plans: HashMap<String, Plan>,
     ids: u64,
+    /// What `GetSecretValue` answers, by version stage.
+    secret: BTreeMap<String, Value>,
 }
 
 impl fmt::Debug for State {
@@ -211,6 +213,17 @@ impl Endpoint {
         state.script.clear();
     }
 
+    /// The secret's value at this stage from now on, and when it was created, in seconds; or that there is none.
+    pub fn set_secret(&self, stage: &str, value: Option<(&str, Option<u64>)>) {
+        let secret = &mut self.state.lock().unwrap().secret;
+        match value {
+            Some((value, created)) => {
+                secret.insert(stage.into(), json!({"SecretString": value, "CreatedDate": created}))
+            }
+            None => secret.remove(stage),
+        };
+    }
+
     /// The bodies of the requests of this operation so far.
     pub fn requests(&self, operation: &str) -> Vec<Value> {
         let state = self.state();
@@ -293,8 +306,14 @@ impl State {
     }
 
     /// Does what a service that works would do, but for the events that are to fail, and answers as it would.
-    fn do_well(&mut self, request: &Recorded, failing: &[(String, &'static str)]) -> Value {
-        match request.operation {
+    fn do_well(&mut self, request: &Recorded, failing: &[(String, &'static str)]) -> (u16, Value) {
+        let answer = match request.operation {
+            "GetSecretValue" => {
+                return match self.secret.get(request.body["VersionStage"].as_str().unwrap()) {
+                    Some(version) => (200, version.clone()),
+                    None => (400, json!({"__type": "ResourceNotFoundException", "message": "no such version"})),
+                };
+            }
             "PutEvents" => {
                 let mut failed = 0;
                 let mut put = |entry| {
@@ -318,7 +337,8 @@ impl State {
                 json!({"Name": request.body["Name"], "Arn": "arn:aws:events:eu-central-1:123456789012:event-bus/x"})
             }
             other => panic!("the function should not call {other}"),
-        }
+        };
+        (200, answer)
     }
 }
 
@@ -328,13 +348,13 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
         let (behaviour, answer) = {
             let mut state = state.lock().unwrap();
             let behaviour = state.behaviour(&request);
-            let answer = match &behaviour {
+            let (status, answer) = match &behaviour {
                 Some(Behaviour::Fail(failing)) => state.do_well(&request, failing),
-                Some(behaviour) if !behaviour.takes() => Value::Null,
+                Some(behaviour) if !behaviour.takes() => (200, Value::Null),
                 _ => state.do_well(&request, &[]),
             };
             state.requests.push(request);
-            (behaviour, response(200, answer.to_string().as_bytes()))
+            (behaviour, response(status, answer.to_string().as_bytes()))
         };
         let half = &answer[..answer.len() - 10];
         match behaviour {
@@ -392,7 +412,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<Recorded> {
         }
     }
     let target = header("x-amz-target:").unwrap_or_default().rsplit('.').next().unwrap_or_default();
-    let operation = ["PutEvents", "DescribeEventBus", "SendMessage"]
+    let operation = ["PutEvents", "DescribeEventBus", "SendMessage", "GetSecretValue"]
         .into_iter()
         .find(|operation| operation.eq_ignore_ascii_case(target))
         .unwrap_or_else(|| panic!("unexpected request: {head}"));
