@@ -154,7 +154,8 @@ impl Function {
         let held = match Event::parse(&verified, self.rules.unknown_events) {
             // The secret is read again beside the forward: after the answer, Lambda freezes the process.
             Ok(event) => {
-                tokio::join!(self.forward_or_park(&event, trace, time, record), self.keyring.refresh(time.now)).0
+                let refresh = timeout_at(time.answer, self.keyring.refresh(time.now));
+                tokio::join!(self.forward_or_park(&event, trace, time, record), refresh).0
             }
             Err(error) => Err(Problem::Event(error)),
         };
