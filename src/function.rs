@@ -159,7 +159,8 @@ impl Function {
         let held = match Event::parse(&verified, self.rules.unknown_events) {
             // The secret is read again beside the forward: after the answer, Lambda freezes the process.
             Ok(event) => {
-                tokio::join!(self.forward_or_park(&event, trace, time, record), self.keyring.refresh(time.now)).0
+                let refresh = timeout_at(time.answer, self.keyring.refresh(time.now));
+                tokio::join!(self.forward_or_park(&event, trace, time, record), refresh).0
             }
             Err(error) => Err(Problem::Event(error)),
         };
@@ -324,4 +325,52 @@ fn is_json(content_type: &str) -> bool {
 /// The trace header, if the bus and the queue would take it: a trace is worth less than the event.
 fn trace_header(value: Option<&str>) -> Option<&str> {
     value.filter(|trace| (1..=MAX_TRACE_HEADER).contains(&trace.len()) && trace.is_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem() {
+        let panicking = async { panic!("as told") };
+        assert_eq!(unless_panicking::<()>(panicking).await, Err(Problem::Internal));
+        let later = async {
+            tokio::task::yield_now().await;
+            panic!("as told")
+        };
+        assert_eq!(unless_panicking::<()>(later).await, Err(Problem::Internal));
+        assert_eq!(unless_panicking(async { 1 }).await, Ok(1));
+    }
+
+    #[test]
+    fn the_time_there_is() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_760_434_167);
+        let now_ms = 1_760_434_167_000;
+        let milliseconds = Duration::from_millis;
+        for (why, deadline_ms, answer, park) in [
+            ("no deadline at all", 0, 0, 0),
+            ("a deadline that has passed", now_ms - 1, 0, 0),
+            ("the present", now_ms, 0, 0),
+            ("the margin", now_ms + 300, 0, 0),
+            ("a little more", now_ms + 301, 1, 0),
+            ("three seconds", now_ms + 3_000, 2_700, 1_800),
+            ("just as long as an answer may take", now_ms + 8_800, 8_500, 5_666),
+            ("ten seconds", now_ms + 10_000, 8_500, 5_666),
+            ("a quarter of an hour", now_ms + 900_000, 8_500, 5_666),
+            ("the last instant there is", u64::MAX, 8_500, 5_666),
+        ] {
+            let time = Time::new(now, deadline_ms);
+            assert_eq!(time.now, now, "{why}");
+            assert_eq!(time.answer - time.started, milliseconds(answer), "{why}: the answer");
+            let until_parked = time.park() - time.started;
+            assert_eq!(until_parked.as_millis(), milliseconds(park).as_millis(), "{why}: the parking");
+        }
+    }
+
+    #[test]
+    fn an_answer_leaves_before_anybody_stops_waiting() {
+        assert!(ANSWER_WITHIN + CUT_OFF_AFTER < Duration::from_secs(9));
+        assert!(CUT_OFF_AFTER < DEADLINE_MARGIN);
+    }
 }

@@ -204,3 +204,141 @@ impl fmt::Display for Chain<'_> {
 fn cause<'a, C: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a C> {
     std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        sync::atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    /// The contract's section 4, and what SQS, STS and KMS say in the same cases.
+    #[test]
+    fn codes() {
+        use Fault::{Deployment, Payload, Transient};
+        for (fault, codes) in [
+            (Payload, "MalformedDetail InvalidArgument ValidationException InvalidMessageContents"),
+            (
+                Deployment,
+                "AccessDeniedException NotAuthorizedForSourceException NotAuthorizedForDetailTypeException \
+                 InvalidAccountIdException RedactionFailure ResourceNotFoundException ExpiredTokenException \
+                 UnrecognizedClientException InvalidSignatureException IncompleteSignatureException \
+                 MissingAuthenticationTokenException OptInRequired",
+            ),
+            (
+                Deployment,
+                "AccessDenied ExpiredToken InvalidClientTokenId SignatureDoesNotMatch QueueDoesNotExist \
+                 AWS.SimpleQueueService.NonExistentQueue InvalidAddress InvalidSecurity UnsupportedOperation",
+            ),
+            (
+                Deployment,
+                "KMSAccessDeniedException KMSDisabledException KMSInvalidStateException KMSNotFoundException \
+                 KmsAccessDenied KmsDisabled KmsInvalidState KmsNotFound KMS.AccessDeniedException KMS.OptInRequired",
+            ),
+            (Transient, "ThrottlingException InternalFailure InternalException ServiceUnavailable RequestTimeout"),
+            (Transient, "Throttling RequestThrottled KMSThrottlingException KmsThrottled KMS.ThrottlingException"),
+            (Transient, "NeverHeardOf accessdeniedexception AccessDeniedExceptions X"),
+        ] {
+            for code in codes.split_whitespace() {
+                assert_eq!(Fault::of_code(code), fault, "{code}");
+                let trouble = Trouble { fault, reason: format!("PutEvents: {code}") };
+                assert_eq!(Trouble::of_code("PutEvents", code), trouble);
+            }
+        }
+        assert_eq!(Fault::of_code(""), Transient);
+    }
+
+    fn trouble(fault: Fault) -> Trouble {
+        Trouble { fault, reason: "it failed".into() }
+    }
+
+    /// Attempts with so much time until one works or none is left: how many there were, and their end.
+    async fn attempts(
+        seconds: u64,
+        mut call: impl AsyncFnMut(u32) -> Result<u32, Trouble>,
+    ) -> (u32, Result<u32, Trouble>) {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let mut attempts = Attempts::of("PutEvents", until);
+        for attempt in 1.. {
+            match attempts.attempt(call(attempt)).await {
+                Ok(done) => return (attempt, Ok(done)),
+                Err(trouble) => {
+                    if let Err(trouble) = attempts.pause_after(trouble).await {
+                        return (attempt, Err(trouble));
+                    }
+                }
+            }
+            assert!(Instant::now() < until, "an attempt begins before the time is up");
+        }
+        unreachable!()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_is_tried_five_times_and_nothing_else_is() {
+        let transient = trouble(Fault::Transient);
+        let failing = async |_| Err(transient.clone());
+        assert_eq!(attempts(60, failing).await, (5, Err(transient.clone())));
+        for works_at in 1..=5 {
+            let call = async |attempt| if attempt == works_at { Ok(attempt) } else { Err(transient.clone()) };
+            assert_eq!(attempts(60, call).await, (works_at, Ok(works_at)));
+        }
+        for fault in [Fault::Payload, Fault::Deployment] {
+            let call = async |_| Err(trouble(fault));
+            assert_eq!(attempts(60, call).await, (1, Err(trouble(fault))));
+            let call = async |attempt| Err(if attempt == 2 { trouble(fault) } else { transient.clone() });
+            assert_eq!(attempts(60, call).await, (2, Err(trouble(fault))));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_double_at_most_and_are_never_the_same() {
+        let mut longest = [Duration::ZERO; 4];
+        for _ in 0..200 {
+            let mut attempts = Attempts::of("PutEvents", Instant::now() + Duration::from_mins(1));
+            for longest in &mut longest {
+                attempts.attempt(ready(Err::<(), _>(trouble(Fault::Transient)))).await.unwrap_err();
+                let begun = Instant::now();
+                attempts.pause_after(trouble(Fault::Transient)).await.unwrap();
+                *longest = begun.elapsed().max(*longest);
+            }
+        }
+        for (longest, limit) in longest.into_iter().zip([100, 200, 400, 800]) {
+            // The timer counts in whole milliseconds, and rounds up.
+            let range = Duration::from_millis(limit * 9 / 10)..=Duration::from_millis(limit + 1);
+            assert!(range.contains(&longest), "{longest:?} of {limit} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_goes_on_beyond_its_time() {
+        let in_time = |seconds: u64, took: Instant| took.elapsed() <= Duration::from_millis(seconds * 1_000 + 1);
+        for seconds in [0, 1, 3, 60] {
+            let begun = Instant::now();
+            let (made, end) = attempts(seconds, async |_| pending().await).await;
+            assert_eq!((made, end), (1, Err(Trouble::transient("PutEvents: no answer in time"))), "{seconds} s");
+            assert!(in_time(seconds, begun), "{seconds} s: {:?}", begun.elapsed());
+
+            // An answer after each second: the last attempt is cut off.
+            let begun = Instant::now();
+            let calls = AtomicU32::new(0);
+            let (made, _) = attempts(seconds, async |_| {
+                calls.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_secs(1)).await;
+                Err(trouble(Fault::Transient))
+            })
+            .await;
+            assert_eq!(made, calls.into_inner());
+            assert!(in_time(seconds, begun), "{seconds} s: {:?}", begun.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_would_last_too_long_is_not_made() {
+        let mut attempts = Attempts::of("PutEvents", Instant::now());
+        let begun = Instant::now();
+        assert_eq!(attempts.pause_after(trouble(Fault::Transient)).await, Err(trouble(Fault::Transient)));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+}

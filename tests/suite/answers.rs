@@ -1,10 +1,10 @@
 //! Every answer that a sender can get, and why: one table, each row one tampering with a delivery that is otherwise valid.
+//! What the bus does to an answer is in [`crate::faults`].
 
 use serde_json::{Value, json};
 
 use crate::{
     app::{App, BODY, NOW, TRACE, key, signed},
-    endpoint::{Behaviour, failed_call, failed_entry},
     envelope::SignedDelivery,
 };
 
@@ -209,98 +209,5 @@ async fn malformed_json_is_located_and_not_echoed() {
         let detail = answer.problem["detail"].as_str().unwrap();
         assert!(detail.contains(place), "{detail}");
         assert!(!detail.contains("secret"), "{detail}");
-    }
-}
-
-#[tokio::test]
-async fn what_the_bus_says() {
-    let retried = true;
-    for (why, behaviour, status, code, again) in [
-        ("a failed entry, malformed", failed_entry("MalformedDetail"), 422, "refused-by-bus", !retried),
-        ("a failed entry, invalid", failed_entry("InvalidArgument"), 422, "refused-by-bus", !retried),
-        ("a failed call, invalid", failed_call(400, "ValidationException"), 422, "refused-by-bus", !retried),
-        ("a failed entry, denied", failed_entry("AccessDeniedException"), 500, "misconfigured", !retried),
-        (
-            "a failed entry, another's source",
-            failed_entry("NotAuthorizedForSourceException"),
-            500,
-            "misconfigured",
-            !retried,
-        ),
-        (
-            "a failed entry, another's type",
-            failed_entry("NotAuthorizedForDetailTypeException"),
-            500,
-            "misconfigured",
-            !retried,
-        ),
-        ("a failed entry, no such account", failed_entry("InvalidAccountIdException"), 500, "misconfigured", !retried),
-        ("a failed entry, redaction", failed_entry("RedactionFailure"), 500, "misconfigured", !retried),
-        ("a failed call, denied", failed_call(400, "AccessDeniedException"), 500, "misconfigured", !retried),
-        ("a failed call, no such bus", failed_call(400, "ResourceNotFoundException"), 500, "misconfigured", !retried),
-        (
-            "a failed call, expired credentials",
-            failed_call(400, "ExpiredTokenException"),
-            500,
-            "misconfigured",
-            !retried,
-        ),
-        ("a failed call, a key of KMS", failed_call(400, "KMSInvalidStateException"), 500, "misconfigured", !retried),
-        ("a failed call, KMS throttles", failed_call(400, "KMSThrottlingException"), 503, "bus-unavailable", retried),
-        ("a failed entry, throttled", failed_entry("ThrottlingException"), 503, "bus-unavailable", retried),
-        ("a failed entry, internal", failed_entry("InternalFailure"), 503, "bus-unavailable", retried),
-        ("a failed entry, a new code", failed_entry("NeverHeardOf"), 503, "bus-unavailable", retried),
-        ("a failed call, throttled", failed_call(400, "ThrottlingException"), 503, "bus-unavailable", retried),
-        ("a failed call, internal", failed_call(500, "InternalException"), 503, "bus-unavailable", retried),
-        (
-            "success without an event id",
-            Behaviour::Answer(200, json!({"FailedEntryCount": 0, "Entries": [{}]})),
-            503,
-            "bus-unavailable",
-            retried,
-        ),
-        (
-            "an empty event id",
-            Behaviour::Answer(200, json!({"FailedEntryCount": 0, "Entries": [{"EventId": ""}]})),
-            503,
-            "bus-unavailable",
-            retried,
-        ),
-        (
-            "a failed entry that nothing names",
-            Behaviour::Answer(200, json!({"FailedEntryCount": 1, "Entries": [{"EventId": "1"}]})),
-            503,
-            "bus-unavailable",
-            retried,
-        ),
-        (
-            "success without entries",
-            Behaviour::Answer(200, json!({"FailedEntryCount": 0, "Entries": []})),
-            503,
-            "bus-unavailable",
-            retried,
-        ),
-        (
-            "an event id and an error",
-            Behaviour::Answer(
-                200,
-                json!({"FailedEntryCount": 0, "Entries": [{"EventId": "1", "ErrorCode": "InternalFailure"}]}),
-            ),
-            503,
-            "bus-unavailable",
-            retried,
-        ),
-        ("an empty object", Behaviour::Answer(200, json!({})), 503, "bus-unavailable", retried),
-    ] {
-        let app = App::start().await;
-        app.bus.always("PutEvents", behaviour);
-        let answer = app.deliver(&signed(BODY).function_url()).await;
-        assert_eq!((answer.status, answer.code()), (status, code), "{why}: {answer:?}");
-        assert_eq!(answer.headers.get("retry-after"), (status == 503).then_some(&json!("30")), "{why}");
-        assert_eq!(app.bus.requests("PutEvents").len(), if again { 5 } else { 1 }, "{why}");
-
-        // A bus that recovers is used again by the next delivery.
-        app.bus.recover();
-        assert_eq!(app.deliver(&signed(BODY).function_url()).await.status, 200, "{why}");
     }
 }

@@ -151,8 +151,19 @@ impl App {
         context: Context,
         now: SystemTime,
     ) -> Result<Value, lambda_runtime::Diagnostic> {
-        let invocation = serde_json::from_str(&event.to_string()).unwrap();
-        let reply = self.function.invoke(LambdaEvent::new(invocation, context), now);
+        self.invoke_text(&event.to_string(), context, now).await
+    }
+
+    /// Hands an event to the function as the text that Lambda sends: valid JSON, whatever else it is.
+    pub async fn invoke_text(
+        &self,
+        event: &str,
+        context: Context,
+        now: SystemTime,
+    ) -> Result<Value, lambda_runtime::Diagnostic> {
+        let invocation = serde_json::from_str(event).unwrap();
+        // In a box: without optimization, each place that awaits it has room for it on the stack.
+        let reply = Box::pin(self.function.invoke(LambdaEvent::new(invocation, context), now));
         let reply = reply.with_subscriber(self.subscriber.clone()).await?;
         Ok(serde_json::to_value(reply).unwrap())
     }
@@ -170,6 +181,13 @@ impl App {
     /// The log's lines about deliveries and messages so far, in JSON.
     pub fn records(&self) -> Vec<Value> {
         self.lines().into_iter().filter(|line| line.get("outcome").is_some()).collect()
+    }
+
+    /// Forgets the log, and what the endpoints remember.
+    pub fn forget(&self) {
+        self.lines.0.lock().unwrap().clear();
+        self.bus.forget();
+        self.queue.forget();
     }
 
     /// The log so far.

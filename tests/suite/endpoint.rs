@@ -261,6 +261,13 @@ impl Endpoint {
         self.state().taken.clone()
     }
 
+    /// Forgets what it was sent and what it took.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        state.requests.clear();
+        state.taken.clear();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -370,7 +377,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
                 sleep(time).await;
                 stream.write_all(&answer).await.ok()?;
             }
-            Some(Behaviour::Hang) => std::future::pending().await,
+            Some(Behaviour::Hang) => std::future::pending::<()>().await,
             Some(Behaviour::HalfThenHang) => {
                 stream.write_all(half).await.ok()?;
                 std::future::pending::<()>().await;

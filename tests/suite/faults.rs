@@ -18,10 +18,12 @@ use aws_sdk_eventbridge::{
 use futures_util::future::join_all;
 use scalekit_eventbridge::bus::Bus;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::{
     app::{Answer, App, BODY, NOW, at, batch, bus_config, context, message, read, signed},
     endpoint::{Behaviour, Endpoint, failed_call, failed_entry},
+    lag::Lag,
 };
 
 /// How an endpoint misbehaves.
@@ -178,13 +180,13 @@ struct Met {
 
 /// Delivers to the function with so much time left, and checks what holds whatever happens.
 async fn deliver(app: &App, why: &str, left: Duration) -> Met {
-    let now = at(NOW);
+    let (now, lag) = (at(NOW), Lag::measure());
     let begun = Instant::now();
     let reply = app.invoke_with(&signed(BODY).function_url(), context(now, left), now).await.unwrap();
     let took = begun.elapsed();
     let answer = read(&reply);
 
-    assert!(took < Duration::from_secs(9).min(left), "{why}: the answer took {took:?}");
+    assert!(took < lag.and(Duration::from_secs(9).min(left)), "{why}: the answer took {took:?}, {lag:?}");
     let retry_after = answer.headers.get("retry-after");
     assert_eq!(retry_after, (answer.status == 503).then_some(&json!("30")), "{why}");
     if answer.status == 200 {
@@ -226,10 +228,10 @@ async fn every_fault() {
         without_queues(),
         with_queues(),
         just_once(),
-        with_little_time_left(),
         no_time_left(),
         slow_but_fine(),
         faults_of_the_queue(),
+        refused_and_not_copied(),
         everything_hangs(),
     );
 }
@@ -244,14 +246,15 @@ async fn without_queues() {
     join_all(rows.await.into_iter().map(async |((why, fault, class), mut app)| {
         let Met { answer, .. } = deliver(&app, why, PLENTY).await;
         let (status, code, calls) = match class {
-            Passing => (503, "bus-unavailable", 5),
-            Hanging => (503, "bus-unavailable", 4),
-            Deployment => (500, "misconfigured", 1),
-            Payload => (422, "refused-by-bus", 1),
+            Passing => (503, "bus-unavailable", 5..=5),
+            // The pauses decide whether there is time for a fourth.
+            Hanging => (503, "bus-unavailable", 3..=4),
+            Deployment => (500, "misconfigured", 1..=1),
+            Payload => (422, "refused-by-bus", 1..=1),
         };
         assert_eq!((answer.status, answer.code()), (status, code), "{why}: {answer:?}");
         if let Some(made) = fault.calls(&app.bus, "PutEvents") {
-            assert_eq!(made, calls, "{why}: calls");
+            assert!(calls.contains(&made), "{why}: {made} calls");
         }
 
         // A bus that recovers is used again by the next delivery.
@@ -272,12 +275,12 @@ async fn with_queues() {
     join_all(rows.await.into_iter().map(async |((why, fault, class), app)| {
         let Met { answer, .. } = deliver(&app, why, PLENTY).await;
         let calls = match class {
-            Passing => 5,
-            Hanging => 3,
-            Deployment | Payload => 1,
+            Passing => 5..=5,
+            Hanging => 2..=3,
+            Deployment | Payload => 1..=1,
         };
         if let Some(made) = fault.calls(&app.bus, "PutEvents") {
-            assert_eq!(made, calls, "{why}: calls");
+            assert!(calls.contains(&made), "{why}: {made} calls");
         }
         let queued: Vec<_> = app.queue.taken().iter().map(|taken| taken.is_in("parking")).collect();
         if class == Payload {
@@ -317,6 +320,8 @@ async fn just_once() {
     .await;
 }
 
+/// Apart from the others, which keep the machine busy: there is little time.
+#[tokio::test]
 async fn with_little_time_left() {
     let slow = |milliseconds| Fault::Each(Behaviour::Slow(Duration::from_millis(milliseconds)));
     let costly = faults_of_the_bus().into_iter().filter(|(_, _, class)| *class == Hanging);
@@ -324,7 +329,7 @@ async fn with_little_time_left() {
     let rows = costly.chain([unreachable]).flat_map(|(why, fault, _)| {
         [
             (why, fault.clone(), Fault::None, 200),
-            (why, fault.clone(), slow(500), 200),
+            (why, fault.clone(), slow(200), 200),
             (why, fault.clone(), Fault::Each(Behaviour::Hang), 503),
             (why, fault, Fault::Closed, 503),
         ]
@@ -332,12 +337,13 @@ async fn with_little_time_left() {
     let rows = made(rows, async |(_, bus, queue, _)| {
         App::before(bus.endpoint("PutEvents").await, queue.endpoint("SendMessage").await).await.and_queues()
     });
-    join_all(rows.await.into_iter().enumerate().map(async |(index, ((why, _, queue, status), app))| {
-        // One after the other, since they all turn to the queue at the same moment of theirs.
-        tokio::time::sleep(Duration::from_millis(100) * u32::try_from(index).unwrap()).await;
+    // One after the other, so that they don't all park at once.
+    let starts = (0..).map(|nth| Duration::from_millis(50) * nth);
+    join_all(rows.await.into_iter().zip(starts).map(async |(((why, _, queue, status), app), start)| {
+        sleep(start).await;
         let why = format!("{why}, queue: {queue:?}");
         let Met { answer, took } = deliver(&app, &why, LITTLE).await;
-        assert_eq!(answer.status, status, "{why}: {answer:?}");
+        assert_eq!(answer.status, status, "{why}: {}", app.log());
         assert!(took > Duration::from_millis(1_700), "{why}: the time for the bus is used: {took:?}");
     }))
     .await;
@@ -364,7 +370,7 @@ async fn slow_but_fine() {
     let slow = |milliseconds| Fault::Each(Behaviour::Slow(Duration::from_millis(milliseconds)));
     let hang = || Fault::Each(Behaviour::Hang);
     let rows = [
-        ("a slow bus", slow(2_000), Fault::None, "forwarded", 2_000),
+        ("a slow bus", slow(1_500), Fault::None, "forwarded", 1_500),
         (
             "a slow bus, once a slower one",
             Fault::First(1, Behaviour::Slow(Duration::from_secs(3))),
@@ -372,10 +378,10 @@ async fn slow_but_fine() {
             "forwarded",
             2_500,
         ),
-        ("a slow queue", Fault::Closed, slow(2_000), "parked", 2_000),
-        ("a bus that hangs and a slow queue", hang(), slow(2_000), "parked", 7_500),
+        ("a slow queue", Fault::Closed, slow(1_500), "parked", 1_500),
+        ("a bus that hangs and a slow queue", hang(), slow(1_500), "parked", 7_000),
         (
-            "a bus that is mute and a queue that hangs once",
+            "a bus that is down and a queue that hangs once",
             Fault::Closed,
             Fault::First(1, Behaviour::Hang),
             "parked",
@@ -449,6 +455,20 @@ async fn faults_of_the_queue() {
         if let Some(calls) = calls {
             assert_eq!(app.queue.calls("SendMessage"), calls, "{why}: calls");
         }
+    }))
+    .await;
+}
+
+/// Nothing can be forwarded, and the copy of what was refused hangs: that is no reason for another answer.
+async fn refused_and_not_copied() {
+    let rows = made([PLENTY, LITTLE], async |_| {
+        let refusing = Fault::Each(failed_entry("MalformedDetail"));
+        App::before(refusing.endpoint("PutEvents").await, Endpoint::mute()).await.and_queues()
+    });
+    join_all(rows.await.into_iter().map(async |(left, app)| {
+        let Met { answer, .. } = deliver(&app, "refused, and not copied", left).await;
+        assert_eq!((answer.status, answer.code()), (422, "refused-by-bus"), "{left:?} left");
+        assert_eq!(app.records()[0]["copy_error"], "SendMessage: no answer in time", "{left:?} left");
     }))
     .await;
 }

@@ -6,9 +6,11 @@ mod contract;
 mod drain;
 mod endpoint;
 mod faults;
+mod fuzz;
 #[allow(dead_code, reason = "an example's `main` is no test's")]
 #[path = "../../examples/events.rs"]
 mod generator;
+mod lag;
 mod lines;
 mod looks;
 mod parking;
@@ -16,6 +18,7 @@ mod process;
 mod runtime_api;
 mod samples;
 mod secrets;
+mod soak;
 mod transports;
 
 use generator::envelope;

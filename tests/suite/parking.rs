@@ -341,11 +341,8 @@ async fn a_copy_that_fails_changes_nothing_but_the_log() {
         app.function.parking = None;
         app.bus.always("PutEvents", failed_entry("MalformedDetail"));
         for (envelope, (reply, record)) in envelopes.iter().zip(&expected) {
-            // As much time as the largest copy of the tests takes, and not much more.
             let now = at(NOW);
-            let begun = std::time::Instant::now();
             let answer = app.invoke_with(envelope, context(now, Duration::from_secs(3)), now).await.unwrap();
-            assert!(begun.elapsed() < Duration::from_secs(3), "{why}: {:?}", begun.elapsed());
             assert_eq!(&answer, reply, "{why}");
             let mut told = app.records().pop().unwrap();
             let error = told.as_object_mut().unwrap().remove("copy_error").unwrap_or_else(|| panic!("{why}"));

@@ -9,7 +9,7 @@ use scalekit_eventbridge::{
 use tracing::instrument::WithSubscriber;
 
 use crate::{
-    app::{App, BODY, NOW, SECRET, at, http_client, read},
+    app::{App, BODY, NOW, SECRET, at, context, http_client, read},
     endpoint::{Behaviour, Endpoint, failed_call},
     envelope::SignedDelivery,
 };
@@ -249,6 +249,18 @@ async fn a_store_that_hangs_holds_a_delivery_up_for_two_seconds_at_most() {
     let started = std::time::Instant::now();
     assert_eq!(fixture.deliver(SECRET, NOW + 300).await, ok());
     assert!(started.elapsed().as_secs() < 4, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_takes_no_answer_away() {
+    let Fixture { app, store } = Fixture::start(Some(SECRET)).await;
+    store.always("GetSecretValue", Behaviour::Hang);
+    let now = at(NOW + 5 * 60);
+    let delivery = SignedDelivery::new(&Key::parse(SECRET).unwrap(), "msg_1", NOW + 5 * 60, BODY.as_bytes());
+    let second = context(now, std::time::Duration::from_secs(1));
+    let answer = read(&app.invoke_with(&delivery.function_url(), second, now).await.unwrap());
+    assert_eq!(answer.status, 200, "the bus has it, and there is a second to say so: {answer:?}");
+    assert_eq!(store.calls("GetSecretValue"), 3, "two versions at the start, and now one");
 }
 
 #[tokio::test]

@@ -1,0 +1,307 @@
+//! The soak: distinct deliveries, many at once, while the bus and the queue fail at random; the sender sends again what
+//! isn't acknowledged, and the queue is drained in the end. What was acknowledged is then on the bus, all of it.
+//!
+//! `cargo test` runs a short form. The long one, of a few minutes:
+//!
+//! ```sh
+//! SOAK_DELIVERIES=50000 cargo test --release --test suite soak
+//! ```
+//!
+//! Faults are drawn from a seed (`SOAK_SEED`), which is printed with the figures. Which delivery meets which fault depends
+//! on the timing too, so that a seed repeats the weather, not the run.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    env, fmt,
+    io::Write,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{
+    app::{App, NOW, at, batch, context, key, message},
+    endpoint::{Behaviour, Endpoint, Recorded, event_id, failed_call},
+    envelope::SignedDelivery,
+};
+
+/// How many deliveries there are unless `SOAK_DELIVERIES` says so.
+const DELIVERIES: u64 = 1_500;
+
+/// How many deliveries are under way at once.
+const AT_ONCE: usize = 64;
+
+/// How often the sender sends a delivery while the weather is bad.
+const TRIES: usize = 4;
+
+/// How much time Lambda gives each invocation in the storm: little, so that calls that hang cost little.
+const IN_STORM: Duration = Duration::from_millis(1_500);
+
+/// And when it is over.
+const IN_CALM: Duration = Duration::from_secs(10);
+
+/// The body of the `n`th event. Its text tells whether it came through byte for byte.
+fn body(n: u64) -> String {
+    format!(
+        "{{\"spec_version\":\"1\", \"id\":\"evt_{n}\",\"type\":\"user.login\",\"object\":\"User\",\
+         \"environment_id\":\"env_1\",\"occurred_at\":\"2025-10-14T09:29:27.{n:09}Z\",\t\"n\":{n}.50}}"
+    )
+}
+
+/// Single faults at this rate, and now and then an outage: a run of calls that all meet the same fault.
+struct Weather {
+    rng: Rng,
+    faults_in_percent: u8,
+    longest_outage: usize,
+    outage: Option<(Behaviour, usize)>,
+    injected: Arc<AtomicUsize>,
+}
+
+impl Weather {
+    fn behaviour(&mut self, request: &Recorded) -> Option<Behaviour> {
+        let behaviour = match &mut self.outage {
+            Some((behaviour, left)) if *left > 0 => {
+                *left -= 1;
+                Some(behaviour.clone())
+            }
+            _ if self.rng.u16(..500) == 0 => {
+                let behaviour = self.outage();
+                self.outage = Some((behaviour.clone(), self.rng.usize(..self.longest_outage)));
+                Some(behaviour)
+            }
+            _ => (self.rng.u8(..100) < self.faults_in_percent).then(|| self.fault(request)),
+        };
+        self.injected.fetch_add(usize::from(behaviour.is_some()), Ordering::Relaxed);
+        behaviour
+    }
+
+    fn outage(&mut self) -> Behaviour {
+        match self.rng.u8(..6) {
+            0 => Behaviour::Reset,
+            1 => Behaviour::Close,
+            2 => failed_call(400, "ThrottlingException"),
+            3 => failed_call(400, "AccessDeniedException"),
+            4 => failed_call(503, "ServiceUnavailable"),
+            _ => Behaviour::Raw(500, Vec::new()),
+        }
+    }
+
+    fn fault(&mut self, request: &Recorded) -> Behaviour {
+        match self.rng.u8(..100) {
+            0 => Behaviour::Hang,
+            1 => Behaviour::HalfThenHang,
+            2..20 => Behaviour::HalfThenClose,
+            20..30 => Behaviour::Slow(Duration::from_millis(self.rng.u64(..300))),
+            30..40 => Behaviour::Raw(200, b"<garbage>".to_vec()),
+            40..50 => Behaviour::Answer(200, json!({"FailedEntryCount": 0, "Entries": [{}]})),
+            50..75 if request.operation == "PutEvents" => self.failed_entries(request),
+            _ => self.outage(),
+        }
+    }
+
+    /// Half of the call's entries fail, one at least.
+    fn failed_entries(&mut self, request: &Recorded) -> Behaviour {
+        let mut ids: Vec<_> = request.body["Entries"].as_array().unwrap().iter().map(event_id).collect();
+        self.rng.shuffle(&mut ids);
+        ids.truncate(ids.len().div_ceil(2));
+        let codes = ["ThrottlingException", "InternalFailure", "InternalException"];
+        Behaviour::Fail(ids.into_iter().map(|id| (id, codes[self.rng.usize(..codes.len())])).collect())
+    }
+}
+
+/// The bus and the queue both fail, the queue more rarely: it has fewer calls.
+fn storm(app: &App, seed: u64, injected: &Arc<AtomicUsize>) {
+    let plans: [(&Endpoint, _, _, _); 3] =
+        [(&app.bus, "PutEvents", 30, 400), (&app.bus, "DescribeEventBus", 50, 5), (&app.queue, "SendMessage", 50, 200)];
+    for (nth, (endpoint, operation, faults_in_percent, longest_outage)) in (1..).zip(plans) {
+        let rng = Rng::with_seed(seed.wrapping_add(nth));
+        let injected = Arc::clone(injected);
+        let mut weather = Weather { rng, faults_in_percent, longest_outage, outage: None, injected };
+        endpoint.plan(operation, move |request| weather.behaviour(request));
+    }
+}
+
+fn calm(app: &App) {
+    app.bus.recover();
+    app.queue.recover();
+}
+
+/// Sends the `n`th delivery once. The clock runs, so that looks at the bus become due.
+async fn send(app: &App, n: u64, left: Duration) -> u16 {
+    let now = NOW + n;
+    let envelope = SignedDelivery::new(&key(), &format!("msg_{n}"), now, body(n).as_bytes()).function_url();
+    let reply = app.invoke_with(&envelope, context(at(now), left), at(now)).await.unwrap();
+    u16::try_from(reply["statusCode"].as_u64().unwrap()).unwrap()
+}
+
+/// Runs the sender: each delivery is sent until it is acknowledged, so often at most. Returns those that weren't.
+async fn deliver_all(
+    app: &Arc<App>,
+    deliveries: Vec<u64>,
+    tries: usize,
+    left: Duration,
+    sent: &Arc<AtomicUsize>,
+) -> Vec<u64> {
+    let waiting = Arc::new(Mutex::new(VecDeque::from(deliveries)));
+    let mut senders = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let (app, waiting, sent) = (Arc::clone(app), Arc::clone(&waiting), Arc::clone(sent));
+        senders.spawn(async move {
+            let mut unacknowledged = Vec::new();
+            loop {
+                let Some(n) = waiting.lock().unwrap().pop_front() else { return unacknowledged };
+                let mut acknowledged = false;
+                for _ in 0..tries {
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    let status = send(&app, n, left).await;
+                    acknowledged = status == 200;
+                    assert!([200, 500, 503].contains(&status), "delivery {n}: {status}");
+                    if acknowledged {
+                        break;
+                    }
+                }
+                if !acknowledged {
+                    unacknowledged.push(n);
+                }
+            }
+        });
+    }
+    senders.join_all().await.concat()
+}
+
+/// Hands these messages to the function in batches of ten, as Lambda does. Returns those that it named as failed.
+async fn drain_once(app: &Arc<App>, messages: Vec<Value>, left: Duration) -> Vec<Value> {
+    let waiting = Arc::new(Mutex::new(VecDeque::from(messages)));
+    let mut pollers = JoinSet::new();
+    for _ in 0..AT_ONCE / 8 {
+        let (app, waiting) = (Arc::clone(app), Arc::clone(&waiting));
+        pollers.spawn(async move {
+            let mut failed = Vec::new();
+            loop {
+                let ten: Vec<_> = {
+                    let mut waiting = waiting.lock().unwrap();
+                    let ten = waiting.len().min(10);
+                    waiting.drain(..ten).collect()
+                };
+                if ten.is_empty() {
+                    return failed;
+                }
+                let now = at(NOW + 86_400);
+                let reply = app.invoke_with(&batch(&ten), context(now, left), now).await.unwrap();
+                let failures = reply["batchItemFailures"].as_array().unwrap();
+                let failures: HashSet<_> = failures.iter().map(|failure| &failure["itemIdentifier"]).collect();
+                failed.extend(ten.iter().filter(|message| failures.contains(&message["messageId"])).cloned());
+            }
+        });
+    }
+    pollers.join_all().await.concat()
+}
+
+/// What was counted.
+#[derive(Debug, Default)]
+struct Figures {
+    seed: u64,
+    seconds: f64,
+    deliveries: u64,
+    faults: usize,
+    sent_again: usize,
+    calls_retried: usize,
+    parked: usize,
+    drained: usize,
+    drained_again: usize,
+    on_bus: usize,
+    duplicates: usize,
+    lost: usize,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, seconds, deliveries, faults, sent_again, calls_retried, .. } = self;
+        let Self { parked, drained, drained_again, on_bus, duplicates, lost, .. } = self;
+        writeln!(f, "soak: seed {seed}, {seconds:.1} s")?;
+        writeln!(f, "  deliveries         {deliveries:>8}   all acknowledged")?;
+        writeln!(f, "  faults injected    {faults:>8}")?;
+        writeln!(f, "  sent again         {sent_again:>8}   by the sender, after 500 or 503")?;
+        writeln!(f, "  calls tried again  {calls_retried:>8}   by the function, within an invocation")?;
+        writeln!(f, "  parked             {parked:>8}   acknowledged by the queue")?;
+        writeln!(f, "  drained            {drained:>8}   messages, {drained_again} times a message came again")?;
+        writeln!(f, "  on the bus         {on_bus:>8}   distinct events, {duplicates} duplicates")?;
+        writeln!(f, "  lost               {lost:>8}")
+    }
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    env::var(variable).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{variable}: {value}")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_was_acknowledged_is_lost() {
+    let (seed, deliveries) = (number("SOAK_SEED", 94_568_078), number("SOAK_DELIVERIES", DELIVERIES));
+    let begun = Instant::now();
+    let app = Arc::new(App::with_queues().await);
+    let (injected, sent) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+
+    storm(&app, seed, &injected);
+    let unacknowledged = deliver_all(&app, (1..=deliveries).collect(), TRIES, IN_STORM, &sent).await;
+    // The sender's last try comes when the storm is over.
+    calm(&app);
+    assert_eq!(deliver_all(&app, unacknowledged, 1, IN_CALM, &sent).await, Vec::<u64>::new());
+    let acknowledged: HashSet<_> = (1..=deliveries).map(|n| format!("evt_{n}")).collect();
+    let calls_while_delivering = app.bus.calls("PutEvents");
+
+    let parked: Vec<_> = app.queue.taken().into_iter().filter(|taken| taken.is_in("parking")).collect();
+    let in_doubt: HashSet<_> = parked.iter().map(|taken| taken.id.clone()).collect();
+    let mut messages: Vec<_> = parked.iter().map(|taken| message(&taken.id, taken.body(), None)).collect();
+    // At least once is what SQS promises: some messages come again though they were done.
+    messages.extend(messages.clone().into_iter().step_by(50));
+    let mut drained_again = 0;
+    storm(&app, seed.wrapping_add(10), &injected);
+    for _ in 0..3 {
+        messages = drain_once(&app, messages, IN_STORM).await;
+        drained_again += messages.len();
+    }
+    calm(&app);
+    assert_eq!(drain_once(&app, messages, IN_CALM).await, Vec::<Value>::new(), "nothing stays in the queue");
+
+    let mut on_bus: HashMap<String, usize> = HashMap::new();
+    for taken in app.bus.taken() {
+        let id = event_id(&taken.what);
+        let n = id.strip_prefix("evt_").unwrap().parse().unwrap();
+        assert_eq!(taken.body(), body(n), "byte for byte");
+        *on_bus.entry(id).or_default() += 1;
+    }
+    let lost: Vec<_> = acknowledged.iter().filter(|id| !on_bus.contains_key(*id)).collect();
+    let records = app.records();
+    let parked = records.iter().filter(|record| record["outcome"] == "parked");
+    let figures = Figures {
+        seed,
+        seconds: begun.elapsed().as_secs_f64(),
+        deliveries,
+        faults: injected.load(Ordering::Relaxed),
+        sent_again: sent.load(Ordering::Relaxed) - usize::try_from(deliveries).unwrap(),
+        calls_retried: calls_while_delivering.saturating_sub(sent.load(Ordering::Relaxed)),
+        parked: parked.clone().count(),
+        drained: in_doubt.len(),
+        drained_again,
+        on_bus: on_bus.len(),
+        duplicates: on_bus.values().map(|times| times - 1).sum(),
+        lost: lost.len(),
+    };
+    // Past the test runner, which would keep it to itself.
+    let _ = write!(std::io::stderr(), "{figures}");
+
+    assert_eq!(lost, Vec::<&String>::new());
+    assert_eq!(on_bus.len(), acknowledged.len(), "nothing is on the bus that nobody sent");
+    for record in parked {
+        assert!(in_doubt.contains(record["queue_message_id"].as_str().unwrap()), "the queue has it: {record}");
+    }
+    // What this run is worth: each of the ways was taken.
+    assert!(figures.faults > 0 && figures.sent_again > 0 && figures.calls_retried > 0, "{figures}");
+    assert!(figures.parked > 0 && figures.drained_again > 0 && figures.duplicates > 0, "{figures}");
+}
