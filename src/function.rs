@@ -349,16 +349,16 @@ mod tests {
         let now_ms = 1_760_434_167_000;
         let milliseconds = Duration::from_millis;
         for (why, deadline_ms, answer, park) in [
-            ("no deadline at all", 0, 0, 0),
-            ("a deadline that has passed", now_ms - 1, 0, 0),
+            ("no deadline at all", 0, 7_500, 5_000),
+            ("what is over before it began, as `cargo lambda watch` has it", now_ms - 1, 7_500, 5_000),
             ("the present", now_ms, 0, 0),
             ("the margin", now_ms + 300, 0, 0),
             ("a little more", now_ms + 301, 1, 0),
             ("three seconds", now_ms + 3_000, 2_700, 1_800),
-            ("just as long as an answer may take", now_ms + 8_800, 8_500, 5_666),
-            ("ten seconds", now_ms + 10_000, 8_500, 5_666),
-            ("a quarter of an hour", now_ms + 900_000, 8_500, 5_666),
-            ("the last instant there is", u64::MAX, 8_500, 5_666),
+            ("just as long as an answer may take", now_ms + 7_800, 7_500, 5_000),
+            ("ten seconds", now_ms + 10_000, 7_500, 5_000),
+            ("a quarter of an hour", now_ms + 900_000, 7_500, 5_000),
+            ("the last instant there is", u64::MAX, 7_500, 5_000),
         ] {
             let time = Time::new(now, deadline_ms);
             assert_eq!(time.now, now, "{why}");
