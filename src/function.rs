@@ -151,7 +151,10 @@ impl Function {
         let held = match Event::parse(&verified, self.rules.unknown_events) {
             // The secret is read again beside the forward: after the answer, Lambda freezes the process.
             Ok(event) => {
-                tokio::join!(self.forward_or_park(&event, trace, time, record), self.keyring.refresh(time.now)).0
+                let (held, ()) =
+                    tokio::join!(self.forward_or_park(&event, trace, time, record), self.keyring.refresh(time.now));
+                record.drift(&event);
+                held
             }
             Err(error) => Err(Problem::Event(error)),
         };
@@ -275,7 +278,7 @@ impl Function {
         let entries: Vec<_> = events
             .iter()
             .zip(messages)
-            .zip(records)
+            .zip(&mut *records)
             .map(|((event, message), record)| {
                 let event = event.as_ref().map_err(Problem::clone)?;
                 record.event(event);
@@ -288,6 +291,11 @@ impl Function {
         let mut results = Vec::with_capacity(ready.len());
         for call in entry::calls(&ready) {
             results.extend(self.bus.put(call, time.now, time.answer).await);
+        }
+        for (record, event) in records.iter_mut().zip(&events) {
+            if let Ok(event) = event {
+                record.drift(event);
+            }
         }
         let mut results = results.into_iter();
         entries
