@@ -9,10 +9,7 @@
 //! parsers can read that in two ways. It is none when an optional member is missing or `null`, when there are members
 //! that the catalogue doesn't have, and when a text has a value that the catalogue doesn't list.
 
-use std::{
-    borrow::Cow,
-    fmt::{self, Write},
-};
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -149,18 +146,23 @@ impl Walk {
 
     /// The value at the pointer isn't what it should be.
     fn surprise(&mut self) {
-        if self.drift.0.len() < MAX_SURPRISES {
+        if !self.is_full() {
             self.drift.0.push(self.pointer.clone());
         }
     }
 
-    /// Does something one step below.
-    fn below(&mut self, step: impl fmt::Display, act: impl FnOnce(&mut Self)) {
+    /// Does something one step below, at the member or at the item of this name.
+    fn below(&mut self, step: &str, act: impl FnOnce(&mut Self)) {
         let length = self.pointer.len();
-        // Writing to a string never fails.
-        let _ = write!(self.pointer, "/{step}");
+        self.pointer.push('/');
+        self.pointer.push_str(step);
         act(self);
         self.pointer.truncate(length);
+    }
+
+    /// Whether there is no place for another surprise.
+    fn is_full(&self) -> bool {
+        self.drift.0.len() == MAX_SURPRISES
     }
 }
 
@@ -179,7 +181,9 @@ impl<'de> Visitor<'de> for List<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let mut index = 0_usize;
         while let Some(value) = list.next_element::<&RawValue>()? {
-            self.walk.below(index, |walk| walk.value(self.kind, value.get()));
+            if !self.walk.is_full() {
+                self.walk.below(&index.to_string(), |walk| walk.value(self.kind, value.get()));
+            }
             index += 1;
         }
         Ok(())
