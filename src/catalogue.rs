@@ -1,7 +1,8 @@
 //! Which events exist? The vendor's catalogue, in one table: adding a type is one line in it.
 //!
 //! The vendor grows its list often and every delivery is authenticated, so both lists are open: a
-//! well-formed name that isn't listed here is a value too, `Uncatalogued`.
+//! well-formed name that isn't listed here is a value too, `Uncatalogued`. The same goes for the sets of values that the
+//! catalogue gives for members of `data`, where any text is well-formed.
 
 use std::fmt;
 
@@ -74,6 +75,22 @@ macro_rules! open_enum {
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
+            }
+        }
+
+        /// Text: what the catalogue lists are examples, since it grows.
+        #[cfg(feature = "schemas")]
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "examples": [$($text),+]})
             }
         }
 
@@ -178,6 +195,57 @@ open_enum! {
     ConnectedAccount = "ConnectedAccount",
 }
 
+open_enum! {
+    /// What a domain of an organization is for.
+    DomainType, well formed: is_any_text;
+    OrganizationDomain = "ORGANIZATION_DOMAIN",
+    AllowedEmailDomain = "ALLOWED_EMAIL_DOMAIN",
+}
+
+open_enum! {
+    /// How far the verification of a domain is.
+    VerificationStatus, well formed: is_any_text;
+    Pending = "PENDING",
+    Verified = "VERIFIED",
+    Failed = "FAILED",
+    AutoVerified = "AUTO_VERIFIED",
+}
+
+open_enum! {
+    /// How a domain is verified.
+    VerificationMethod, well formed: is_any_text;
+    Admin = "ADMIN",
+    Dns = "DNS",
+    NotApplicable = "NOT_APPLICABLE",
+}
+
+open_enum! {
+    /// How a connected account authorizes.
+    AuthorizationType, well formed: is_any_text;
+    Oauth = "OAUTH",
+    ApiKey = "API_KEY",
+    BasicAuth = "BASIC_AUTH",
+    BearerToken = "BEARER_TOKEN",
+    Custom = "CUSTOM",
+    Basic = "BASIC",
+    OauthM2m = "OAUTH_M2M",
+    TrelloOauth1 = "TRELLO_OAUTH1",
+    GoogleDwd = "GOOGLE_DWD",
+    TrustedIdp = "TRUSTED_IDP",
+    SmartFhir = "SMART_FHIR",
+    NoAuth = "NO_AUTH",
+}
+
+open_enum! {
+    /// What state a connected account is in.
+    AccountStatus, well formed: is_any_text;
+    Active = "ACTIVE",
+    Expired = "EXPIRED",
+    PendingAuth = "PENDING_AUTH",
+    PendingVerification = "PENDING_VERIFICATION",
+    Disconnected = "DISCONNECTED",
+}
+
 /// The shapes that `data` has: one for several event types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -217,6 +285,11 @@ fn is_well_formed_type(text: &str) -> bool {
 /// 1 to 64 characters of `[A-Za-z0-9_]`.
 fn is_well_formed_object(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Values within `data` have no rule of their own.
+fn is_any_text(_: &str) -> bool {
+    true
 }
 
 #[cfg(test)]

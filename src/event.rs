@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     catalogue::{EventType, ObjectType},
+    drift::Drift,
     json::{self, Malformed, Text},
     signature::Verified,
     timestamp,
@@ -37,6 +38,7 @@ pub struct Event<'a> {
     environment_id: Cow<'a, str>,
     organization_id: Option<Cow<'a, str>>,
     occurred_at: DateTime<Utc>,
+    data: Option<&'a RawValue>,
 }
 
 /// Why an authentic body is not an event.
@@ -77,13 +79,13 @@ impl<'a> Event<'a> {
         let organization_id =
             check.optional(Member::OrganizationId).map(|id| check.identifier(Member::OrganizationId, id, "org_"));
         check.display_name();
-        check.data();
+        let data = check.data();
 
         match (id, kind, object, environment_id, occurred_at) {
             (Some(id), Some(kind), Some(object), Some(environment_id), Some(occurred_at))
                 if check.violations.is_empty() =>
             {
-                Ok(Self { body, id, kind, object, environment_id, organization_id, occurred_at })
+                Ok(Self { body, id, kind, object, environment_id, organization_id, occurred_at, data })
             }
             _ => Err(EventError::Violations(check.violations)),
         }
@@ -129,6 +131,17 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn occurred_at(&self) -> DateTime<Utc> {
         self.occurred_at
+    }
+
+    /// Where `data` isn't what the catalogue says of this type: no reason to refuse the event.
+    ///
+    /// There is no telling when there is no `data`, which is optional, or when the type isn't catalogued.
+    #[must_use]
+    pub fn drift(&self) -> Drift {
+        match (self.kind.family(), self.data) {
+            (Some(family), Some(data)) => Drift::of(family, data.get()),
+            _ => Drift::default(),
+        }
     }
 }
 
@@ -323,12 +336,12 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn data(&mut self) {
-        if let Some(data) = self.value(Member::Data)
-            && !data.get().starts_with('{')
-        {
+    fn data(&mut self) -> Option<&'a RawValue> {
+        let data = self.value(Member::Data)?;
+        if !data.get().starts_with('{') {
             self.violated(Member::Data, "must be an object");
         }
+        Some(data)
     }
 }
 

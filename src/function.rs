@@ -160,7 +160,9 @@ impl Function {
             // The secret is read again beside the forward: after the answer, Lambda freezes the process.
             Ok(event) => {
                 let refresh = timeout_at(time.answer, self.keyring.refresh(time.now));
-                tokio::join!(self.forward_or_park(&event, trace, time, record), refresh).0
+                let held = tokio::join!(self.forward_or_park(&event, trace, time, record), refresh).0;
+                record.drift(&event);
+                held
             }
             Err(error) => Err(Problem::Event(error)),
         };
@@ -285,7 +287,7 @@ impl Function {
         let entries: Vec<_> = events
             .iter()
             .zip(messages)
-            .zip(records)
+            .zip(&mut *records)
             .map(|((event, message), record)| {
                 let event = event.as_ref().map_err(Problem::clone)?;
                 record.event(event);
@@ -298,6 +300,11 @@ impl Function {
         let mut results = Vec::with_capacity(ready.len());
         for call in entry::calls(&ready) {
             results.extend(self.bus.put(call, time.now, time.answer).await);
+        }
+        for (record, event) in records.iter_mut().zip(&events) {
+            if let Ok(event) = event {
+                record.drift(event);
+            }
         }
         let mut results = results.into_iter();
         entries

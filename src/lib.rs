@@ -23,25 +23,45 @@
 //! | [`response`] | What does Lambda hand back? |
 //! | [`log`] | What does the operator see? |
 //! | [`config`], [`aws`] | What was the function told to do, and how does it reach AWS? |
-//! | [`detail`] | What does a consumer find in an event? |
+//! | [`drift`] | Is an event's `data` what the catalogue says? |
+//! | [`detail`], [`data`] | What does a consumer find in an event? |
+//!
+//! Consumers of the events need [`detail`] and what it stands on, and none of the function: for them it is a feature,
+//! `function`, that `default-features = false` leaves out.
 //!
 //! Time, environment and network are arguments: `main` reads them, nothing below it does.
 
+#[cfg(feature = "function")]
 pub mod aws;
+#[cfg(feature = "function")]
 pub mod bus;
 pub mod catalogue;
+#[cfg(feature = "function")]
 pub mod config;
+pub mod data;
 pub mod detail;
+pub mod drift;
+#[cfg(feature = "function")]
 pub mod entry;
+#[cfg(feature = "function")]
 pub mod envelope;
+#[cfg(feature = "function")]
 pub mod event;
+#[cfg(feature = "function")]
 pub mod function;
 pub mod json;
+#[cfg(feature = "function")]
 pub mod log;
+#[cfg(feature = "function")]
 pub mod problem;
+#[cfg(feature = "function")]
 pub mod queue;
+#[cfg(feature = "function")]
 pub mod response;
+#[cfg(feature = "function")]
 pub mod secret;
+#[cfg(feature = "function")]
 pub mod signature;
 pub mod timestamp;
+#[cfg(feature = "function")]
 pub mod trouble;

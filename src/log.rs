@@ -62,6 +62,8 @@ pub struct Record {
     pub organization_id: Option<String>,
     /// `catalogued`: whether the type and the object are both in the catalogue.
     pub catalogued: Option<bool>,
+    /// `drift`: where `data` isn't what the catalogue says, in JSON Pointers with a space between them.
+    pub drift: Option<String>,
     /// `bus_event_id`: the bus's own id of the event, the proof that it has it.
     pub bus_event_id: Option<String>,
     /// `queue_message_id`: of the parked event, of the refused delivery's copy, or of the message that came from the queue.
@@ -93,6 +95,12 @@ impl Record {
         self.catalogued = Some(event.event_type().is_catalogued() && event.object().is_catalogued());
     }
 
+    /// Takes over where the event's `data` isn't what the catalogue says.
+    pub fn drift(&mut self, event: &Event<'_>) {
+        let drift = event.drift();
+        self.drift = (!drift.is_empty()).then(|| drift.to_string());
+    }
+
     /// Takes over why the event was not taken.
     pub fn problem(&mut self, problem: &Problem) -> Outcome {
         self.problem = Some(problem.code());
@@ -119,6 +127,7 @@ impl Record {
                     environment_id = self.environment_id,
                     organization_id = self.organization_id,
                     catalogued = self.catalogued,
+                    drift = self.drift,
                     bus_event_id = self.bus_event_id,
                     queue_message_id = self.queue_message_id,
                     copy_error = self.copy_error,

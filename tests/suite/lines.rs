@@ -62,6 +62,45 @@ async fn outside_the_catalogue() {
 }
 
 #[tokio::test]
+async fn drifted() {
+    let mut event: Value = serde_json::from_str(BODY).unwrap();
+    event["data"] = json!({"id": "94567862424830277", "organization_id": null, "enabled": "secret", "new": {"a": []}});
+    let body = event.to_string();
+
+    let app = App::with_queues().await;
+    assert_eq!(app.deliver(&signed(&body).function_url()).await.status, 200);
+    let delivered = line(&app);
+    assert_eq!(delivered["drift"], "/data/enabled /data/id /data/organization_id");
+    assert_eq!((&delivered["level"], &delivered["outcome"]), (&json!("INFO"), &json!("forwarded")));
+    assert_eq!(app.bus.entries()[0]["Detail"], json!(body), "told in the log and nowhere else");
+    assert!(!app.log().contains("secret"), "{}", app.log());
+
+    let batch = json!({"Records": [{
+        "messageId": "059f36b4-87a3-44ab-83d2-661975830a7d",
+        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": "1"},
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:parking",
+        "awsRegion": "eu-central-1",
+    }]});
+    app.invoke(&batch).await.unwrap();
+    assert_eq!(app.lines()[1]["drift"], delivered["drift"]);
+    assert_eq!(app.lines()[1]["trigger"], "queue");
+}
+
+#[tokio::test]
+async fn nothing_drifts_in_what_the_catalogue_does_not_list() {
+    let mut event: Value = serde_json::from_str(BODY).unwrap();
+    event["type"] = json!("passkey.registered");
+    event["data"] = json!({"id": 1});
+    let app = App::start().await;
+    app.deliver(&signed(event.to_string()).function_url()).await;
+    assert_eq!(line(&app).get("drift"), None);
+}
+
+#[tokio::test]
 async fn refused() {
     let app = App::start().await;
     app.deliver(&signed(BODY.replace("\"spec_version\": \"1\"", "\"spec_version\": \"one\"")).function_url()).await;
