@@ -7,7 +7,7 @@ PYTHON ?= python3
 PYTHON_VERSION := 3.11
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-TOOLS := $(addprefix .tools/,$(addsuffix /.installed,cargo-lambda sam emulator))
+TOOLS := $(addprefix .tools/,$(addsuffix /.installed,cargo-lambda sam emulator bindings checkov))
 EMULATOR_PYTHON := .tools/emulator/bin/python
 
 # Unless told not to, the SAM CLI insists on the profile that is set, reports its use, and writes to the home folder.
@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # The steps of a target are in the order in which they fail fastest: they don't run side by side.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo watch test bench events tools build prerequisites clean
+.PHONY: help demo watch test bench events schemas tools build prerequisites clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -33,9 +33,10 @@ watch: tools build ## Leave the demo's function and bus running, to send deliver
 # The end-to-end tests come last: they take longest, and their summary closes the output.
 test: tools ## Run all checks and tests
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked
-	cargo test --locked
+	cargo clippy --all-targets --all-features --locked -- -D warnings
+	cargo clippy --no-default-features --lib --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features --locked
+	cargo test --all-features --locked
 	$(SAM) validate --lint --template-file template.yaml
 	cargo build --locked
 	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider tests/e2e
@@ -45,6 +46,9 @@ bench: prerequisites ## Measure the function's own work
 
 events: prerequisites ## Write the envelopes in events/ again, from the bodies in events/bodies/
 	cargo run --locked --example events
+
+schemas: prerequisites ## Write the schemas in events/schemas/ again, from the Rust types
+	cargo run --locked --no-default-features --features schemas --example schemas
 
 tools: $(TOOLS) ## Install the pinned tools into .tools/ (the other commands do so when needed)
 

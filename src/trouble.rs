@@ -135,7 +135,7 @@ const ATTEMPTS: u32 = 5;
 /// What the first pause before another try is at most; each later one is at most twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The attempts of one call, until it works, fails for good, or another one isn't worth it: after [`ATTEMPTS`] of them, or
+/// The attempts of one call, until it works, fails for good, or another one isn't worth it: after five of them, or
 /// when the time is up.
 ///
 /// Pauses are random ("full jitter"), so that functions that failed together don't come back together.

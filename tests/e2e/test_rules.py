@@ -1,0 +1,347 @@
+"""Does every pattern of the consumers' page select what it says, and nothing else? Asked of an implementation of
+EventBridge's matching, twice: by `TestEventPattern`, and by rules on a bus that everything is put on."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import page
+from harness import BUS, EVENTS, ROOT, SOURCE, Emulator
+from page import PAGE, cli_patterns, cloudformation_patterns, inline_patterns, section, sections
+
+# AWS's quota for a pattern, in characters, unless an account asks for more.
+PATTERN_SIZE = 2048
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event as it is put on the bus."""
+
+    detail: dict[str, Any]
+    source: str = SOURCE
+
+    @property
+    def entry(self) -> dict[str, str]:
+        return {
+            "EventBusName": BUS,
+            "Source": self.source,
+            "DetailType": self.detail["type"],
+            "Detail": json.dumps(self.detail),
+        }
+
+
+def sample(name: str) -> dict[str, Any]:
+    return json.loads((EVENTS / "bodies" / f"{name}.json").read_bytes())
+
+
+def changed(name: str, *, data: dict[str, Any] | None = None, without: str = "", **members: Any) -> dict[str, Any]:
+    """A sample with other members, and with other members of its `data`."""
+    event = sample(name) | members
+    if data:
+        event["data"] = event["data"] | data
+    return {key: value for key, value in event.items() if key != without}
+
+
+SAMPLES = {path.stem: Event(sample(path.stem)) for path in (EVENTS / "bodies").iterdir()}
+
+# Each is one change away from a sample, so that only the change can be the reason why a rule does or doesn't match.
+HAND_MADE = {
+    name: Event(event | {"id": f"evt_{number}"})
+    for number, (name, event) in enumerate({
+        "sso: another organization": changed("organization.sso_enabled", organization_id="org_1"),
+        "sso: no organization": changed("organization.sso_enabled", without="organization_id"),
+        "sso: another environment": changed("organization.sso_enabled", environment_id="env_1"),
+        "sso: null data": changed("organization.sso_enabled", data={"provider": None, "enabled": None}),
+        "sso: enabled, says its data": changed("organization.sso_created", data={"enabled": True}),
+        "sso: a new type": changed("organization.sso_enabled", type="organization.sso_paused"),
+        "sso: a similar type": changed("organization.sso_enabled", type="organization.ssotest_enabled"),
+        "user: deactivated": changed("organization.directory.user_updated", data={"active": False}),
+        "user: active is null": changed("organization.directory.user_updated", data={"active": None}),
+        "user: active is text": changed("organization.directory.user_updated", data={"active": "false"}),
+        "user: inactive at the source": changed(
+            "organization.directory.user_updated", data={"raw_attributes": {"active": False}}
+        ),
+        "user: created inactive": changed("organization.directory.user_created", data={"active": False}),
+        "login: a similar type": changed("user.login", type="user.login_failed"),
+        "domain: failed, says its data": changed("organization.domain_created", data={"verification_status": "FAILED"}),
+        "role: a new type": changed("role.created", type="role.assigned"),
+        "role: a similar type": changed("role.created", type="roles.created"),
+        "membership: a new type": changed(
+            "user.organization_membership_created", type="user.organization_membership_suspended"
+        ),
+        "refresh: another provider": changed("connected_account.token_refresh_failed", data={"provider": "HUBSPOT"}),
+        "refresh: another case": changed("connected_account.token_refresh_failed", data={"provider": "salesforce"}),
+        "refresh: no provider": changed("connected_account.token_refresh_failed", data={"provider": None}),
+        "status: active, expired": changed(
+            "connected_account.status_updated", data={"old_status": "ACTIVE", "status": "EXPIRED"}
+        ),
+        "status: active, a new status": changed(
+            "connected_account.status_updated", data={"old_status": "ACTIVE", "status": "SUSPENDED"}
+        ),
+        "status: active, active": changed("connected_account.status_updated", data={"old_status": "ACTIVE"}),
+        "status: expired, disconnected": changed(
+            "connected_account.status_updated", data={"old_status": "EXPIRED", "status": "DISCONNECTED"}
+        ),
+        "status: of another type": changed(
+            "connected_account.updated", data={"old_status": "ACTIVE", "status": "EXPIRED"}
+        ),
+        "uncatalogued": changed("user.signup", type="passkey.registered", object="Passkey"),
+        "uncatalogued, without data": changed("user.signup", type="agent.session.started", without="data"),
+    }.items(), start=1)
+}
+EVERYTHING = SAMPLES | HAND_MADE
+
+UNCATALOGUED = {
+    "sso: a new type",
+    "sso: a similar type",
+    "login: a similar type",
+    "role: a new type",
+    "role: a similar type",
+    "membership: a new type",
+    "uncatalogued",
+    "uncatalogued, without data",
+}
+
+# For each rule of the page, all that it selects.
+SELECTED: dict[str, set[str]] = {
+    "SSO changes of one organization": {
+        "organization.sso_created",
+        "organization.sso_enabled",
+        "organization.sso_disabled",
+        "organization.sso_deleted",
+        "sso: another environment",
+        "sso: null data",
+        "sso: enabled, says its data",
+        "sso: a new type",
+    },
+    "Deprovisioning": {
+        "organization.directory.user_deleted",
+        "organization.directory.group_deleted",
+        "organization.directory_disabled",
+        "user.organization_membership_deleted",
+        "organization.deleted",
+        "user: deactivated",
+    },
+    "Everything but logins and logouts": set(EVERYTHING) - {"user.login", "user.logout"},
+    "A connection goes live": {
+        "organization.sso_enabled",
+        "sso: another organization",
+        "sso: no organization",
+        "sso: another environment",
+        "sso: null data",
+    },
+    "Failed domain verifications": {"organization.domain_dns_verification_failed"},
+    "One environment only": set(EVERYTHING) - {"sso: another environment"},
+    "Changes of who may do what": {
+        "role.created",
+        "role.updated",
+        "role.deleted",
+        "permission.created",
+        "permission.updated",
+        "permission.deleted",
+        "user.organization_membership_created",
+        "user.organization_membership_updated",
+        "user.organization_membership_deleted",
+        "role: a new type",
+        "membership: a new type",
+    },
+    "Token refreshes that fail, of one provider": {"connected_account.token_refresh_failed"},
+    "A connected account stops working": {"status: active, expired", "status: active, a new status"},
+    "Events outside the catalogue": UNCATALOGUED,
+}
+
+
+def command(rule: str) -> tuple[str, str]:
+    """The name and the pattern that the rule's command hands to AWS. It is nothing but these two: see `Try a rule`."""
+    [block] = page.blocks(section(rule), "sh")
+    *command, name_option, name, pattern_option, pattern = page.words(block)
+    assert command == ["aws", "events", "put-rule", "--event-bus-name", BUS]
+    assert (name_option, pattern_option) == ("--name", "--event-pattern")
+    return name, pattern
+
+
+def pattern(rule: str) -> str:
+    return command(rule)[1]
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with Emulator(tmp_path_factory.mktemp("emulator")) as emulator:
+        emulator.client("events").create_event_bus(Name=BUS)
+        yield emulator
+
+
+class Queue:
+    """A queue that rules send to."""
+
+    def __init__(self, emulator: Emulator, url: str) -> None:
+        self._queues = emulator.client("sqs")
+        self._url = url
+        attributes = self._queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        self.arn = attributes["Attributes"]["QueueArn"]
+
+    def receive(self) -> list[dict[str, Any]]:
+        """All that is in it. The emulator hands an event to its targets before it answers `PutEvents`."""
+        events = []
+        while messages := self._queues.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages"):
+            for message in messages:
+                self._queues.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+                events.append(json.loads(message["Body"]))
+        return events
+
+
+def put(emulator: Emulator, events: list[Event]) -> None:
+    client = emulator.client("events")
+    for first in range(0, len(events), 10):
+        answer = client.put_events(Entries=[event.entry for event in events[first : first + 10]])
+        assert answer["FailedEntryCount"] == 0
+
+
+@pytest.fixture(scope="module")
+def received(emulator: Emulator) -> dict[str, list[dict[str, Any]]]:
+    """What each rule sends to its queue when everything is put on the bus."""
+    events, queues = emulator.client("events"), emulator.client("sqs")
+    subscriptions = {}
+    for rule in SELECTED:
+        name, pattern = command(rule)
+        queue = Queue(emulator, queues.create_queue(QueueName=name)["QueueUrl"])
+        events.put_rule(Name=name, EventBusName=BUS, EventPattern=pattern)
+        events.put_targets(Rule=name, EventBusName=BUS, Targets=[{"Id": "queue", "Arn": queue.arn}])
+        subscriptions[rule] = queue
+    put(emulator, [*EVERYTHING.values(), *(Event(event.detail, "another") for event in SAMPLES.values())])
+    return {rule: queue.receive() for rule, queue in subscriptions.items()}
+
+
+@pytest.mark.parametrize("rule", SELECTED)
+def test_a_pattern_selects_just_what_it_should(rule: str, emulator: Emulator) -> None:
+    client = emulator.client("events")
+
+    def selects(event: Event) -> bool:
+        envelope = json.dumps(page.envelope(event.detail, event.source))
+        return client.test_event_pattern(EventPattern=pattern(rule), Event=envelope)["Result"]
+
+    assert {name for name, event in EVERYTHING.items() if selects(event)} == SELECTED[rule]
+    for name in SELECTED[rule]:
+        assert not selects(Event(EVERYTHING[name].detail, source="another"))
+
+
+@pytest.mark.parametrize("rule", SELECTED)
+def test_a_rule_delivers_just_what_it_should(rule: str, received: dict[str, list[dict[str, Any]]]) -> None:
+    names = {event.detail["id"]: name for name, event in EVERYTHING.items()}
+
+    assert sorted(names[event["detail"]["id"]] for event in received[rule]) == sorted(SELECTED[rule])
+    for event in received[rule]:
+        assert event["detail"] == EVERYTHING[names[event["detail"]["id"]]].detail
+        assert (event["source"], event["detail-type"]) == (SOURCE, event["detail"]["type"])
+
+
+@pytest.mark.parametrize("rule", SELECTED)
+def test_cloudformation_and_the_cli_say_the_same(rule: str) -> None:
+    [from_template] = cloudformation_patterns(section(rule))
+
+    assert json.loads(pattern(rule)) == from_template
+    assert len(pattern(rule)) <= PATTERN_SIZE
+
+
+def test_no_rule_goes_untested() -> None:
+    """Every pattern of the page and of the README is the pattern of a rule above."""
+    [rules] = re.findall(r"^## Rules\n(.*?)^## ", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert set(sections(rules)) - {"Writing your own"} == set(SELECTED)
+
+    tested = [json.loads(pattern(rule)) for rule in SELECTED]
+    for path, least in ((PAGE, 2 * len(SELECTED)), (ROOT / "README.md", 1)):
+        text = path.read_text()
+        found = [*cloudformation_patterns(text), *map(json.loads, cli_patterns(text)), *inline_patterns(text)]
+        assert len(found) >= least
+        for one in found:
+            assert one in tested, path
+
+
+def test_the_rule_for_what_is_outside_the_catalogue_names_all_that_is_in_it() -> None:
+    [_, table] = (ROOT / "src" / "catalogue.rs").read_text().split("\ncatalogue! {")
+    catalogue = re.findall(r'^ +\w+ = "([^"]+)", \w+, \w+;$', table.partition("\n}")[0], re.MULTILINE)
+
+    [condition] = json.loads(pattern("Events outside the catalogue"))["detail-type"]
+    assert condition["anything-but"] == catalogue
+    assert set(SAMPLES) == set(catalogue)
+
+
+def envelope(**members: Any) -> dict[str, Any]:
+    return page.envelope(sample("role.created")) | members
+
+
+@pytest.mark.parametrize(
+    ("condition", "event", "matches"),
+    [
+        ({"detail-type": [{"prefix": "role."}]}, envelope(), True),
+        ({"detail-type": [{"prefix": "role"}]}, envelope(**{"detail-type": "my.role"}), False),
+        ({"detail-type": [{"anything-but": ["role.created", "role.deleted"]}]}, envelope(), False),
+        ({"detail-type": [{"anything-but": {"prefix": "role."}}]}, envelope(), False),
+        ({"detail-type": [{"anything-but": {"suffix": [".deleted", ".created"]}}]}, envelope(), False),
+        ({"detail": {"x": [{"anything-but": "a"}]}}, envelope(detail={}), False),
+        ({"detail": {"x": [{"exists": False}]}}, envelope(detail={}), True),
+        ({"detail": {"x": [{"exists": False}]}}, envelope(detail={"x": None}), False),
+        ({"detail": {"x": [{"exists": True}]}}, envelope(detail={"x": {"y": 1}}), False),
+        ({"detail": {"x": [None]}}, envelope(detail={"x": None}), True),
+        ({"detail": {"x": [None]}}, envelope(detail={}), False),
+        ({"detail": {"x": [False]}}, envelope(detail={"x": "false"}), False),
+        ({"detail": {"x": ["a"]}}, envelope(detail={"x": "A"}), False),
+        ({"detail": {"x": ["a"]}}, envelope(detail={"x": ["b", "a"]}), True),
+        ({"detail": {"$or": [{"x": ["a"]}, {"y": ["b"]}]}}, envelope(detail={"x": "-", "y": "b"}), True),
+        ({"detail": {"$or": [{"x": ["a"]}, {"y": ["b"]}]}}, envelope(detail={"x": "b", "y": "a"}), False),
+        ({"source": ["another"], "$or": [{"id": [""]}, {"detail": {"x": ["a"]}}]}, envelope(detail={"x": "a"}), False),
+    ],
+    ids=str,
+)
+def test_the_emulator_matches_as_aws_documents_it(
+    condition: dict[str, Any], event: dict[str, Any], matches: bool, emulator: Emulator
+) -> None:
+    """These are the operators that the page's rules and its advice rest on."""
+    client = emulator.client("events")
+    answer = client.test_event_pattern(EventPattern=json.dumps(condition), Event=json.dumps(event))
+    assert answer["Result"] == matches
+
+
+def test_the_complete_template_delivers(emulator: Emulator) -> None:
+    [template] = page.blocks(section("A rule, its target and the permission"), "yaml")
+    stacks = emulator.client("cloudformation")
+    stacks.create_stack(StackName="consumer", TemplateBody=template)
+    stacks.get_waiter("stack_create_complete").wait(StackName="consumer", WaiterConfig={"Delay": 1})
+    described = stacks.describe_stack_resource(StackName="consumer", LogicalResourceId="Queue")
+    queue = Queue(emulator, described["StackResourceDetail"]["PhysicalResourceId"])
+
+    put(emulator, [SAMPLES["organization.sso_disabled"], SAMPLES["organization.sso_enabled"]])
+
+    assert [event["detail-type"] for event in queue.receive()] == ["organization.sso_enabled"]
+
+
+def test_the_commands_to_try_a_rule_work(emulator: Emulator) -> None:
+    test_pattern, on_the_emulator = page.blocks(section("Try a rule"), "sh")
+    assert json.loads(page.shell(test_pattern, emulator.url)) == {"Result": True}
+
+    _, commands = on_the_emulator.split("AWS_SECRET_ACCESS_KEY=test\n")
+    subscribe, _, receive = re.split(r"^(cargo run .*)$", commands, flags=re.MULTILINE)
+    page.shell(subscribe, emulator.url)
+    put(emulator, [SAMPLES["organization.sso_disabled"], SAMPLES["organization.sso_enabled"]])
+    [message] = json.loads(page.shell(receive, emulator.url))["Messages"]
+    assert json.loads(message["Body"])["detail"] == SAMPLES["organization.sso_enabled"].detail
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    text = PAGE.read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        path, _, fragment = target.partition("#")
+        file: Path = PAGE.parent / path if path else PAGE
+        assert file.exists(), target
+        if fragment:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            assert fragment in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
