@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use scalekit_eventbridge::{secret::DEVELOPMENT_SECRET, signature::Key};
 use serde_json::Value;
 
-mod envelope;
+pub(crate) mod envelope;
 use envelope::SignedDelivery;
 
 /// When the samples are signed: 2025-10-14T09:29:27Z, the time of the vendor's own example.

@@ -7,9 +7,14 @@
 use std::time::Duration;
 
 use aws_config::{
-    BehaviorVersion, SdkConfig, ecs::EcsCredentialsProvider, environment::EnvironmentVariableCredentialsProvider,
-    meta::credentials::CredentialsProviderChain, profile::ProfileFileCredentialsProvider,
-    provider_config::ProviderConfig, retry::RetryConfig, timeout::TimeoutConfig,
+    BehaviorVersion, SdkConfig,
+    ecs::EcsCredentialsProvider,
+    environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
+    meta::{credentials::CredentialsProviderChain, region::RegionProviderChain},
+    profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider},
+    provider_config::ProviderConfig,
+    retry::RetryConfig,
+    timeout::TimeoutConfig,
 };
 use aws_sdk_eventbridge::config::SharedHttpClient;
 use aws_smithy_http_client::{
@@ -40,8 +45,11 @@ pub async fn load(variable: impl Fn(&str) -> Option<String>) -> Result<SdkConfig
     let credentials = CredentialsProviderChain::first_try("Environment", EnvironmentVariableCredentialsProvider::new())
         .or_else("Profile", ProfileFileCredentialsProvider::builder().configure(&provider).build())
         .or_else("Container", EcsCredentialsProvider::builder().configure(&provider).build());
+    let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::builder().configure(&provider).build());
     let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http_client)
+        .region(region)
         .credentials_provider(credentials)
         .timeout_config(timeouts())
         .retry_config(RetryConfig::disabled())

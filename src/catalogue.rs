@@ -218,3 +218,79 @@ fn is_well_formed_type(text: &str) -> bool {
 fn is_well_formed_object(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_listed_once_and_is_itself() {
+        let types: BTreeSet<_> = EventType::CATALOGUED.iter().map(EventType::as_str).collect();
+        assert_eq!((EventType::CATALOGUED.len(), types.len()), (41, 41));
+        for event_type in EventType::CATALOGUED {
+            assert_eq!(EventType::parse(event_type.as_str()).as_ref(), Ok(event_type));
+            assert!(event_type.is_catalogued() && is_well_formed_type(event_type.as_str()), "{event_type}");
+            assert!(event_type.usual_object().is_some_and(|object| object.is_catalogued()), "{event_type}");
+            assert!(event_type.family().is_some(), "{event_type}");
+        }
+        let objects: BTreeSet<_> = ObjectType::CATALOGUED.iter().map(ObjectType::as_str).collect();
+        assert_eq!((ObjectType::CATALOGUED.len(), objects.len()), (10, 10));
+        for object in ObjectType::CATALOGUED {
+            assert_eq!(ObjectType::parse(object.as_str()).as_ref(), Ok(object));
+            assert!(object.is_catalogued() && is_well_formed_object(object.as_str()), "{object}");
+        }
+    }
+
+    #[test]
+    fn every_object_is_some_types_usual_one() {
+        let usual: BTreeSet<_> =
+            EventType::CATALOGUED.iter().filter_map(EventType::usual_object).map(|object| object.to_string()).collect();
+        assert_eq!(usual, ObjectType::CATALOGUED.iter().map(ToString::to_string).collect());
+    }
+
+    #[test]
+    fn an_unlisted_type_is_kept_as_it_is() {
+        let longest = format!("a.{}", "x".repeat(126));
+        for name in ["a.b", "_._", "0.1.2", "user.logins", "organization.directory.user_created.x", &longest] {
+            let event_type = EventType::parse(name).unwrap();
+            assert_eq!((event_type.as_str(), event_type.to_string()), (name, name.to_owned()));
+            assert_eq!(
+                (event_type.is_catalogued(), event_type.usual_object(), event_type.family()),
+                (false, None, None)
+            );
+        }
+        let longer = format!("a.{}", "x".repeat(127));
+        for name in [
+            "", "a", ".", "a.", ".a", "a..b", "A.b", "a-b.c", "a b.c", "a.b\n", "\na.b", "ä.b", "a.b\0", "a/b.c",
+            &longer,
+        ] {
+            assert_eq!(EventType::parse(name), Err(NotWellFormed), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn an_unlisted_object_is_kept_as_it_is() {
+        let longest = "x".repeat(64);
+        for name in ["a", "_", "0", "user", "Users", "AbC_0", &longest] {
+            let object = ObjectType::parse(name).unwrap();
+            assert_eq!((object.as_str(), object.is_catalogued()), (name, false));
+        }
+        let longer = "x".repeat(65);
+        for name in ["", "a.b", "a b", "a-b", "User\n", "Üser", "a\0", &longer] {
+            assert_eq!(ObjectType::parse(name), Err(NotWellFormed), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn in_json_a_name_is_a_string() {
+        let event_type: EventType = serde_json::from_str(r#""user.\u006cogin""#).unwrap();
+        assert_eq!(event_type, EventType::UserLogin);
+        assert_eq!(serde_json::to_string(&event_type).unwrap(), r#""user.login""#);
+        let object: ObjectType = serde_json::from_str(r#""Starship""#).unwrap();
+        assert_eq!(serde_json::to_string(&object).unwrap(), r#""Starship""#);
+        let error = serde_json::from_str::<EventType>(r#""User""#).unwrap_err().to_string();
+        assert!(error.starts_with("not the name of a Scalekit EventType"), "{error}");
+    }
+}

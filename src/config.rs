@@ -115,6 +115,11 @@ fn note<T>(errors: &mut Vec<ConfigError>, value: Result<T, ConfigError>) -> Opti
     value.map_err(|error| errors.push(error)).ok()
 }
 
+/// What a variable holds, for an error, unless a signing secret was pasted into the wrong one.
+fn holds(value: &str) -> String {
+    if value.contains("whsec_") { "holds what looks like a signing secret".into() } else { format!("holds `{value}`") }
+}
+
 fn bus(value: Option<String>) -> Result<String, ConfigError> {
     let error = |reason| ConfigError::new("EVENT_BUS_NAME", reason);
     let should = "should hold the name or the ARN of an event bus";
@@ -126,7 +131,7 @@ fn bus(value: Option<String>) -> Result<String, ConfigError> {
     };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
     if name.is_empty() || name.len() > 256 || !name.bytes().all(is_name) {
-        return Err(error(format!("holds `{value}`, which is no such name; it {should}")));
+        return Err(error(format!("{}, which is no such name; it {should}", holds(&value))));
     }
     Ok(value)
 }
@@ -134,7 +139,7 @@ fn bus(value: Option<String>) -> Result<String, ConfigError> {
 fn source(value: Option<String>) -> Result<String, ConfigError> {
     let value = value.unwrap_or_else(|| "scalekit".to_owned());
     let error = |why| {
-        let reason = format!("holds `{value}`, {why}; it should hold 1 to 256 characters, such as `scalekit`");
+        let reason = format!("{}, {why}; it should hold 1 to 256 characters, such as `scalekit`", holds(&value));
         Err(ConfigError::new("EVENT_SOURCE", reason))
     };
     match value.chars().count() {
@@ -158,14 +163,9 @@ fn secret(secrets: Option<String>, arn: Option<String>, real_lambda: bool) -> Re
         },
         (None, Some(arn)) if is_secret_arn(&arn) => Ok(Secret::Arn(arn)),
         (None, Some(arn)) => {
-            let holds = if arn.contains("whsec_") {
-                "holds what looks like a signing secret".into()
-            } else {
-                format!("holds `{arn}`")
-            };
             let should = "it should hold the ARN of a secret in AWS Secrets Manager, \
                           `arn:aws:secretsmanager:{region}:{account}:secret:{name}`";
-            Err(ConfigError::new("WEBHOOK_SECRET_ARN", format!("{holds}; {should}")))
+            Err(ConfigError::new("WEBHOOK_SECRET_ARN", format!("{}; {should}", holds(&arn))))
         }
     }
 }
@@ -183,7 +183,11 @@ fn tolerance(value: Option<String>) -> Result<Duration, ConfigError> {
         Ok(seconds) if digits => Ok(Duration::from_secs(seconds.into())),
         _ => Err(ConfigError::new(
             "WEBHOOK_TOLERANCE_SECONDS",
-            format!("holds `{value}`; it should hold a whole number of seconds from 0 to {}, such as `300`", u32::MAX),
+            format!(
+                "{}; it should hold a whole number of seconds from 0 to {}, such as `300`",
+                holds(&value),
+                u32::MAX
+            ),
         )),
     }
 }
@@ -194,7 +198,7 @@ fn unknown_events(value: Option<&str>) -> Result<UnknownEvents, ConfigError> {
         Some("reject") => Ok(UnknownEvents::Reject),
         Some(other) => Err(ConfigError::new(
             "UNKNOWN_EVENTS",
-            format!("holds `{other}`; it should hold `forward` (the default) or `reject`"),
+            format!("{}; it should hold `forward` (the default) or `reject`", holds(other)),
         )),
     }
 }
@@ -207,7 +211,306 @@ fn queue_url(variable: &'static str, value: Option<String>) -> Result<Option<Str
     let (host, path) = rest.and_then(|rest| rest.split_once('/')).unwrap_or_default();
     if host.is_empty() || path.is_empty() || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
         let should = "it should hold the URL of an SQS queue, `https://sqs.{region}.amazonaws.com/{account}/{name}`";
-        return Err(ConfigError::new(variable, format!("holds `{url}`; {should}")));
+        return Err(ConfigError::new(variable, format!("{}; {should}", holds(&url))));
     }
     Ok(Some(url))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0";
+    const OTHER_SECRET: &str = "whsec_c29tZS1vdGhlci1zZWNyZXQtb2Ytb3Vycw==";
+    const ARN: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:scalekit-AbCdEf";
+
+    /// What is read with these variables, beside the least that must be set.
+    fn read(changes: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
+        let least = [("EVENT_BUS_NAME", "scalekit-events"), ("WEBHOOK_SECRET", SECRET)];
+        Config::read(|name| {
+            let set = changes.iter().chain(&least).find(|(variable, _)| *variable == name);
+            set.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    /// The one error that a value of a variable is refused with.
+    #[track_caller]
+    fn refused(variable: &'static str, value: &str, reason: &str) {
+        assert_eq!(read(&[(variable, value)]).unwrap_err(), [ConfigError::new(variable, reason)], "{value:?}");
+    }
+
+    fn keys(config: &Config) -> usize {
+        match &config.secret {
+            Secret::Keys(keys) => keys.len(),
+            Secret::Arn(arn) => panic!("read from {arn}"),
+        }
+    }
+
+    #[test]
+    fn the_defaults() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.bus, "scalekit-events");
+        assert_eq!(config.source, "scalekit");
+        assert_eq!(keys(&config), 1);
+        assert!(!config.real_lambda);
+        assert_eq!(config.tolerance, Duration::from_mins(5));
+        assert_eq!(config.unknown_events, UnknownEvents::Forward);
+        assert_eq!((&config.parking_queue_url, &config.refused_queue_url), (&None, &None));
+        assert_eq!(config.warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn everything_set() {
+        let parking = "https://sqs.eu-central-1.amazonaws.com/123456789012/parking";
+        let refused = "http://127.0.0.1:4566/123456789012/refused";
+        let config = read(&[
+            ("EVENT_BUS_NAME", "arn:aws:events:eu-central-1:123456789012:event-bus/scalekit/events"),
+            ("EVENT_SOURCE", "auth.example"),
+            ("WEBHOOK_TOLERANCE_SECONDS", "0"),
+            ("UNKNOWN_EVENTS", "reject"),
+            ("PARKING_QUEUE_URL", parking),
+            ("REFUSED_QUEUE_URL", refused),
+            (REAL_LAMBDA, "on-demand"),
+        ])
+        .unwrap();
+        assert_eq!(config.bus, "arn:aws:events:eu-central-1:123456789012:event-bus/scalekit/events");
+        assert_eq!(config.source, "auth.example");
+        assert!(config.real_lambda);
+        assert_eq!(config.tolerance, Duration::ZERO);
+        assert_eq!(config.unknown_events, UnknownEvents::Reject);
+        assert_eq!(config.parking_queue_url.as_deref(), Some(parking));
+        assert_eq!(config.refused_queue_url.as_deref(), Some(refused));
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        let optional = [
+            "EVENT_SOURCE",
+            "WEBHOOK_SECRET_ARN",
+            "WEBHOOK_TOLERANCE_SECONDS",
+            "UNKNOWN_EVENTS",
+            "PARKING_QUEUE_URL",
+            "REFUSED_QUEUE_URL",
+            REAL_LAMBDA,
+        ];
+        let config = read(&optional.map(|variable| (variable, ""))).unwrap();
+        assert_eq!((&*config.source, config.tolerance), ("scalekit", Duration::from_mins(5)));
+        assert_eq!((&config.parking_queue_url, config.real_lambda), (&None, false));
+        refused("EVENT_BUS_NAME", "", "is not set; it should hold the name or the ARN of an event bus");
+    }
+
+    #[test]
+    fn everything_wrong_is_told() {
+        let errors = Config::read(|name| match name {
+            "EVENT_SOURCE" => Some("aws.x".into()),
+            "WEBHOOK_TOLERANCE_SECONDS" | "UNKNOWN_EVENTS" | "PARKING_QUEUE_URL" | "REFUSED_QUEUE_URL" => {
+                Some("?".into())
+            }
+            _ => None,
+        });
+        let variables: Vec<_> = errors.unwrap_err().into_iter().map(|error| error.variable).collect();
+        assert_eq!(
+            variables,
+            [
+                "EVENT_BUS_NAME",
+                "EVENT_SOURCE",
+                "WEBHOOK_SECRET",
+                "WEBHOOK_TOLERANCE_SECONDS",
+                "UNKNOWN_EVENTS",
+                "PARKING_QUEUE_URL",
+                "REFUSED_QUEUE_URL"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_error_names_its_variable() {
+        let error = ConfigError::new("UNKNOWN_EVENTS", "holds `?`");
+        assert_eq!(error.to_string(), "UNKNOWN_EVENTS: holds `?`");
+    }
+
+    #[test]
+    fn bus_names() {
+        let longest = "a".repeat(256);
+        for bus in ["a", "A-b_c.d/e", "default", "aws.partner/example.com/1", &longest] {
+            assert_eq!(read(&[("EVENT_BUS_NAME", bus)]).unwrap().bus, bus);
+        }
+        let longer = "a".repeat(257);
+        for bus in [
+            " ",
+            "a b",
+            "bus\n",
+            "büs",
+            "a:b",
+            "arn:aws:events:eu-central-1:123456789012:event-bus/",
+            "arn:aws:events:eu-central-1:123456789012:rule/a",
+            "arn:aws:sqs:eu-central-1:123456789012:event-bus/a",
+            "https://events.eu-central-1.amazonaws.com/event-bus/a",
+            &longer,
+        ] {
+            let reason =
+                format!("holds `{bus}`, which is no such name; it should hold the name or the ARN of an event bus");
+            refused("EVENT_BUS_NAME", bus, &reason);
+        }
+    }
+
+    #[test]
+    fn sources() {
+        let longest = "é".repeat(256);
+        for source in ["s", "AWS.events", "aws", "my aws.events", &longest] {
+            assert_eq!(read(&[("EVENT_SOURCE", source)]).unwrap().source, source);
+        }
+        let longer = "é".repeat(257);
+        for (source, why) in [
+            ("aws.", "but sources that start with `aws.` are AWS's own"),
+            ("aws.events", "but sources that start with `aws.` are AWS's own"),
+            ("a\nb", "with a control character in it"),
+            (&longer, "which is 257 characters long"),
+        ] {
+            let reason = format!("holds `{source}`, {why}; it should hold 1 to 256 characters, such as `scalekit`");
+            refused("EVENT_SOURCE", source, &reason);
+        }
+    }
+
+    #[test]
+    fn secrets_are_separated_by_white_space_or_commas() {
+        for separator in [" ", ",", ", ", "\n", "\r\n\t", " ,, "] {
+            let secrets = format!("{separator}{SECRET}{separator}{OTHER_SECRET}{separator}");
+            assert_eq!(keys(&read(&[("WEBHOOK_SECRET", &secrets)]).unwrap()), 2, "{separator:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_secret_is_counted_but_not_shown() {
+        let should = "it should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
+        let development = secret::DEVELOPMENT_SECRET;
+        let reason = |why| format!("{why}; {should}");
+        for (secrets, why) in [
+            ("", "is not set, nor is WEBHOOK_SECRET_ARN; one of them must be"),
+            (" ,\n", "holds no secret"),
+            ("hunter2", "holds, as secret 1 of 1, one that does not start with `whsec_`"),
+            (
+                &format!("{SECRET},whsec_?"),
+                "holds, as secret 2 of 2, one that is not standard, padded base64 after `whsec_`",
+            ),
+            (
+                &format!("whsec_c2VjcmV0 {SECRET}"),
+                "holds, as secret 1 of 2, one that holds a key of 6 bytes, not 24 to 64",
+            ),
+        ] {
+            refused("WEBHOOK_SECRET", secrets, &reason(why));
+        }
+        // Lambda itself is told by a variable of its own.
+        assert_eq!(keys(&read(&[("WEBHOOK_SECRET", development)]).unwrap()), 1);
+        let secrets = format!("{SECRET} {development}");
+        assert_eq!(
+            read(&[("WEBHOOK_SECRET", &secrets), (REAL_LAMBDA, "on-demand")]).unwrap_err(),
+            [ConfigError::new(
+                "WEBHOOK_SECRET",
+                reason("holds, as secret 2 of 2, the published development secret, which anyone can sign with")
+            )]
+        );
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_variable_is_not_shown() {
+        for variable in
+            ["EVENT_BUS_NAME", "EVENT_SOURCE", "WEBHOOK_TOLERANCE_SECONDS", "UNKNOWN_EVENTS", "PARKING_QUEUE_URL"]
+        {
+            let value = format!("aws.{OTHER_SECRET}");
+            let errors = read(&[(variable, &value)]).unwrap_err();
+            assert_eq!((errors.len(), errors[0].variable), (1, variable));
+            assert!(errors[0].reason.starts_with("holds what looks like a signing secret"), "{errors:?}");
+            assert!(!errors[0].reason.contains(OTHER_SECRET), "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_secrets_manager() {
+        let read = |arn| read(&[("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_ARN", arn)]);
+        match read(ARN).unwrap().secret {
+            Secret::Arn(arn) => assert_eq!(arn, ARN),
+            Secret::Keys(keys) => panic!("read {keys:?}"),
+        }
+        let should = "it should hold the ARN of a secret in AWS Secrets Manager, \
+                      `arn:aws:secretsmanager:{region}:{account}:secret:{name}`";
+        for (arn, holds) in [
+            ("scalekit", "holds `scalekit`"),
+            (
+                "arn:aws:ssm:eu-central-1:123456789012:parameter/a",
+                "holds `arn:aws:ssm:eu-central-1:123456789012:parameter/a`",
+            ),
+            (SECRET, "holds what looks like a signing secret"),
+        ] {
+            assert_eq!(read(arn).unwrap_err(), [ConfigError::new("WEBHOOK_SECRET_ARN", format!("{holds}; {should}"))]);
+        }
+        let both = super::Config::read(|name| match name {
+            "EVENT_BUS_NAME" => Some("a".into()),
+            "WEBHOOK_SECRET" => Some(SECRET.into()),
+            "WEBHOOK_SECRET_ARN" => Some(ARN.into()),
+            _ => None,
+        });
+        let reason = "is set, and WEBHOOK_SECRET_ARN too; set one of them alone";
+        assert_eq!(both.unwrap_err(), [ConfigError::new("WEBHOOK_SECRET", reason)]);
+    }
+
+    #[test]
+    fn tolerances() {
+        for (value, seconds) in [("0", 0), ("00300", 300), ("4294967295", 4_294_967_295)] {
+            let config = read(&[("WEBHOOK_TOLERANCE_SECONDS", value)]).unwrap();
+            assert_eq!(config.tolerance, Duration::from_secs(seconds), "{value}");
+        }
+        for value in ["-1", "+1", "1.5", "5m", " 300", "1e3", "٣", "4294967296"] {
+            let reason = format!(
+                "holds `{value}`; it should hold a whole number of seconds from 0 to 4294967295, such as `300`"
+            );
+            refused("WEBHOOK_TOLERANCE_SECONDS", value, &reason);
+        }
+    }
+
+    #[test]
+    fn a_wide_tolerance_is_warned_about() {
+        let warnings = |seconds| read(&[("WEBHOOK_TOLERANCE_SECONDS", seconds)]).unwrap().warnings();
+        assert_eq!(warnings("3600"), Vec::<String>::new());
+        assert_eq!(
+            warnings("3601"),
+            ["WEBHOOK_TOLERANCE_SECONDS: 3601 s let a recorded delivery be sent again for as long; \
+              at most 3600 is advised, 300 is the default"]
+        );
+    }
+
+    #[test]
+    fn what_happens_to_unknown_events() {
+        for (value, policy) in [("forward", UnknownEvents::Forward), ("reject", UnknownEvents::Reject)] {
+            assert_eq!(read(&[("UNKNOWN_EVENTS", value)]).unwrap().unknown_events, policy);
+        }
+        for value in ["Reject", " reject", "true"] {
+            let reason = format!("holds `{value}`; it should hold `forward` (the default) or `reject`");
+            refused("UNKNOWN_EVENTS", value, &reason);
+        }
+    }
+
+    #[test]
+    fn queue_urls() {
+        for variable in ["PARKING_QUEUE_URL", "REFUSED_QUEUE_URL"] {
+            for url in [
+                "parking",
+                "arn:aws:sqs:eu-central-1:123456789012:parking",
+                "sqs.eu-central-1.amazonaws.com/123456789012/parking",
+                "ftp://sqs.eu-central-1.amazonaws.com/123456789012/parking",
+                "https://",
+                "https:///123456789012/parking",
+                "https://sqs.eu-central-1.amazonaws.com",
+                "https://sqs.eu-central-1.amazonaws.com/",
+                "https://sqs.eu-central-1.amazonaws.com/123456789012/park ing",
+                "https://sqs.eu-central-1.amazonaws.com/123456789012/pärking",
+            ] {
+                let reason = format!(
+                    "holds `{url}`; it should hold the URL of an SQS queue, \
+                     `https://sqs.{{region}}.amazonaws.com/{{account}}/{{name}}`"
+                );
+                refused(variable, url, &reason);
+            }
+        }
+    }
 }

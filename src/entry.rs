@@ -113,3 +113,116 @@ impl fmt::Display for TooLarge {
 }
 
 impl std::error::Error for TooLarge {}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{event::UnknownEvents, queue::Message, signature::Verified};
+
+    const BODY: &str = r#"{"spec_version":"1","id":"evt_1","type":"user.login","object":"User","environment_id":"env_1","occurred_at":"2025-10-14T09:29:27.5Z"}"#;
+
+    fn address(source: &str) -> Address {
+        Address { bus: "scalekit-events".into(), source: source.into() }
+    }
+
+    /// What is made of an event with this body, as it comes from our queue.
+    fn with_event<T>(body: &str, then: impl FnOnce(&Event<'_>) -> T) -> T {
+        let message = json!({"messageId": "1", "body": body, "eventSource": "aws:sqs"}).to_string();
+        let message: Message = serde_json::from_str(&message).unwrap();
+        then(&Event::parse(&Verified::parked(&message), UnknownEvents::Forward).unwrap())
+    }
+
+    /// A body whose entry has this size, for an address with the source `s`.
+    fn body_for(bytes: usize) -> String {
+        let padding = bytes - BODY.len() - "user.login".len() - "s".len() - TIME_BYTES;
+        format!("{BODY}{}", " ".repeat(padding))
+    }
+
+    #[test]
+    fn the_largest_entry_and_one_byte_more() {
+        let address = address("s");
+        let size = |bytes| with_event(&body_for(bytes), |event| address.entry(event, None).map(|entry| entry.bytes()));
+        assert_eq!(size(200), Ok(200));
+        assert_eq!(size(MAX_ENTRY_BYTES), Ok(1_047_552));
+        assert_eq!(size(MAX_ENTRY_BYTES + 1), Err(TooLarge { bytes: 1_047_553 }));
+    }
+
+    #[test]
+    fn the_size_counts_source_type_detail_and_time_in_bytes() {
+        for (source, bytes) in [("s", 1), ("scalekit", 8), ("é😀", 6)] {
+            let size = with_event(BODY, |event| address(source).entry(event, Some("Root=1")).unwrap().bytes());
+            assert_eq!(size, BODY.len() + "user.login".len() + bytes + 14, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_fit_whatever_its_type() {
+        let address = address("source");
+        let largest = vec![0xff; MAX_ENTRY_BYTES - 14 - 6];
+        assert_eq!(address.can_fit(b""), Ok(()));
+        assert_eq!(address.can_fit(&largest), Ok(()));
+        assert_eq!(address.can_fit(&[&largest[..], b"1"].concat()), Err(TooLarge { bytes: 1_047_553 }));
+    }
+
+    #[test]
+    fn the_entry_in_the_sdks_terms() {
+        let address = address("s");
+        let entry = with_event(BODY, |event| address.entry(event, Some("Root=1")).unwrap().to_request_entry());
+        let expected = PutEventsRequestEntry::builder()
+            .event_bus_name("scalekit-events")
+            .source("s")
+            .detail_type("user.login")
+            .detail(BODY)
+            .time(DateTime::from_secs_and_nanos(1_760_434_167, 500_000_000))
+            .trace_header("Root=1");
+        assert_eq!(entry, expected.build());
+        let entry = with_event(BODY, |event| address.entry(event, None).unwrap().to_request_entry());
+        assert_eq!(entry.trace_header(), None);
+    }
+
+    #[test]
+    fn as_few_calls_as_the_limits_allow() {
+        let address = address("s");
+        let small = 200;
+        let max = MAX_ENTRY_BYTES;
+        for (why, sizes, expected) in [
+            ("none", vec![], vec![]),
+            ("one", vec![small], vec![1]),
+            ("as many as one call takes", vec![small; 10], vec![10]),
+            ("one more", vec![small; 11], vec![10, 1]),
+            ("a batch of 25", vec![small; 25], vec![10, 10, 5]),
+            ("the largest alone", vec![max], vec![1]),
+            ("the largest among others", vec![small, max, small], vec![1, 1, 1]),
+            ("two of exactly one call's size", vec![max - small, small], vec![2]),
+            ("two of one byte more", vec![max - small, small + 1], vec![1, 1]),
+            ("the size counts from a call's first", vec![max, max - small, small], vec![1, 2]),
+            ("the count counts from a call's first", [vec![max], vec![small; 10]].concat(), vec![1, 10]),
+            ("five of 400 KB", vec![400_000; 5], vec![2, 2, 1]),
+        ] {
+            let bodies: Vec<_> = sizes.iter().map(|bytes| body_for(*bytes)).collect();
+            let messages: Vec<_> = bodies
+                .iter()
+                .map(|body| json!({"messageId": "1", "body": body, "eventSource": "aws:sqs"}).to_string())
+                .collect();
+            let messages: Vec<Message> = messages.iter().map(|json| serde_json::from_str(json).unwrap()).collect();
+            let events: Vec<_> = messages
+                .iter()
+                .map(|message| Event::parse(&Verified::parked(message), UnknownEvents::Forward).unwrap())
+                .collect();
+            let entries: Vec<_> = events.iter().map(|event| address.entry(event, None).unwrap()).collect();
+
+            let calls: Vec<_> = calls(&entries).collect();
+            assert_eq!(calls.iter().map(|call| call.len()).collect::<Vec<_>>(), expected, "{why}");
+            let in_order: Vec<_> = calls.into_iter().flatten().map(Entry::bytes).collect();
+            assert_eq!(in_order, sizes, "{why}");
+        }
+    }
+
+    #[test]
+    fn how_it_is_told() {
+        let text = "the entry for the bus is 1047553 bytes large, the limit is 1047552 bytes";
+        assert_eq!(TooLarge { bytes: 1_047_553 }.to_string(), text);
+    }
+}

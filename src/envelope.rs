@@ -59,6 +59,9 @@ impl Invocation {
     /// # Errors
     /// [`EnvelopeError`] says why it can't be read as one.
     pub fn request(&self) -> Result<Request<'_>, EnvelopeError> {
+        if !self.is_object() {
+            return Err(EnvelopeError::NotHttp);
+        }
         let envelope: Envelope = serde_json::from_str(self.0.get()).map_err(|_| self.why_unreadable())?;
         // `cargo lambda watch` puts an `httpMethod` of its own beside payload 2.0's.
         let (payload, method) = match (envelope.request_context.http.method, envelope.http_method) {
@@ -91,8 +94,16 @@ impl Invocation {
             #[serde(borrow, rename = "Records")]
             records: Vec<Message<'a>>,
         }
+        if !self.is_object() {
+            return None;
+        }
         let Batch { records } = serde_json::from_str(self.0.get()).ok()?;
         records.iter().all(Message::is_from_sqs).then_some(records)
+    }
+
+    /// Serde would take an array for a struct, too: its elements for the members, in their order.
+    fn is_object(&self) -> bool {
+        self.0.get().starts_with('{')
     }
 
     /// Tells an HTTP envelope with members of the wrong kind from an event that is none.
@@ -312,6 +323,8 @@ mod tests {
         for event in [
             "{}",
             "[]",
+            "[[]]",
+            r#"["POST",{},{},{},"",false]"#,
             "null",
             "1",
             "\"POST\"",
@@ -321,6 +334,7 @@ mod tests {
         ] {
             assert_eq!(invocation(event).request().unwrap_err(), EnvelopeError::NotHttp, "{event}");
         }
+        assert!(invocation("[[]]").batch().is_none());
     }
 
     #[test]

@@ -49,20 +49,20 @@ async fn run() -> Result<(), Error> {
 
 /// Everything before the first invocation.
 async fn start() -> Result<Function, Error> {
-    let config = Config::read(variable).map_err(|errors| {
-        errors.iter().for_each(log_config_error);
-        format!("the configuration is wrong in {} place(s), each told above", errors.len())
-    })?;
+    let mut errors = Vec::new();
+    let config = Config::read(variable).map_err(|wrong| errors.extend(wrong));
+    if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
+        let reason = "is not set; Lambda sets it, and so does `cargo lambda watch`, which runs the function locally";
+        errors.push(ConfigError::new("AWS_LAMBDA_RUNTIME_API", reason));
+    }
+    let sdk = aws::load(variable).await.map_err(|wrong| errors.push(wrong));
+    errors.iter().for_each(log_config_error);
+    let (Ok(config), Ok(sdk), []) = (config, sdk, &errors[..]) else {
+        return Err(format!("the configuration is wrong in {} place(s), each told above", errors.len()).into());
+    };
     for warning in config.warnings() {
         tracing::warn!(warning, "configuration");
     }
-    if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
-        let reason = "is not set; Lambda sets it, and so does `cargo lambda watch`, which runs the function locally";
-        let error = ConfigError::new("AWS_LAMBDA_RUNTIME_API", reason);
-        log_config_error(&error);
-        return Err(error.into());
-    }
-    let sdk = aws::load(variable).await.inspect_err(log_config_error)?;
 
     let bus = Bus::new(aws_sdk_eventbridge::Client::new(&sdk), &config.bus);
     let queue = |url: Option<String>| url.map(|url| Queue::new(aws_sdk_sqs::Client::new(&sdk), &url));

@@ -11,13 +11,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_sdk_secretsmanager::{Client, operation::get_secret_value::GetSecretValueError};
-use tokio::{sync::MutexGuard, time::timeout};
+use aws_sdk_secretsmanager::{
+    Client,
+    operation::get_secret_value::{GetSecretValueError as Error, GetSecretValueOutput},
+};
+use tokio::{sync::MutexGuard, time::Instant};
 use zeroize::Zeroizing;
 
 use crate::{
     signature::{Key, KeyError},
-    trouble::Trouble,
+    trouble::{Attempts, Fault, Trouble},
 };
 
 /// The signing secret that the samples in `events/` are signed with. Anyone can read it, so real Lambda refuses it.
@@ -84,20 +87,27 @@ fn parse_value(value: &str, real_lambda: bool) -> Vec<Result<Key, SecretError>> 
     }
 }
 
-/// The keys that may sign at some time. Their memory is wiped when the last use of them ends.
+/// The keys that may sign at some time.
 #[derive(Debug, Default)]
 pub struct Keys {
-    current: Vec<Key>,
-    previous: Vec<Key>,
+    current: Version,
+    previous: Version,
     /// Until when the previous keys verify.
     previous_until: Option<SystemTime>,
 }
 
+/// The keys of one version of the secret.
+#[derive(Debug, Default, Clone)]
+struct Version {
+    id: Option<String>,
+    keys: Vec<Key>,
+}
+
 impl Keys {
     /// The keys that may sign at this time.
-    pub fn at(&self, now: SystemTime) -> impl Iterator<Item = &Key> + Clone {
+    pub fn at(&self, now: SystemTime) -> impl Iterator<Item = &Key> {
         let previous = self.previous_until.is_none_or(|until| now < until);
-        self.current.iter().chain(self.previous.iter().filter(move |_| previous))
+        self.current.keys.iter().chain(self.previous.keys.iter().filter(move |_| previous))
     }
 }
 
@@ -122,7 +132,7 @@ impl Keyring {
     /// Keys that never change.
     #[must_use]
     pub fn fixed(keys: Vec<Key>) -> Self {
-        let keys = Keys { current: keys, ..Keys::default() };
+        let keys = Keys { current: Version { id: None, keys }, ..Keys::default() };
         Self { keys: Mutex::new(Arc::new(keys)), store: None }
     }
 
@@ -163,14 +173,17 @@ impl Keyring {
         age: Duration,
         now: SystemTime,
     ) {
-        // A clock that was set back reads again.
-        if now.duration_since(*read_at).is_ok_and(|since| since < age) {
+        let is_recent = match now.duration_since(*read_at) {
+            Ok(since) => since < age,
+            // A delivery that began a little earlier; or a clock that was set back, which reads again.
+            Err(earlier) => earlier.duration() < READ_FOR_MISMATCH_AFTER,
+        };
+        if is_recent {
             return;
         }
         *read_at = now;
         let held = self.keys();
-        let read = timeout(READ_TIME, store.read(&held, now)).await;
-        match read.unwrap_or_else(|_| Err(Trouble::transient("GetSecretValue: no answer in time").into())) {
+        match store.read(&held, now).await {
             Ok(keys) => *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys),
             Err(error) if held.at(now).next().is_some() => {
                 tracing::warn!(error = %error, "could not read the signing secret; the keys in memory stay in use");
@@ -202,41 +215,79 @@ impl From<Trouble> for ReadError {
 
 impl Store {
     /// Reads the current keys and, for a day after they were made, those before them.
-    async fn read(&self, held: &Arc<Keys>, now: SystemTime) -> Result<Keys, ReadError> {
-        let call = |stage| self.client.get_secret_value().secret_id(&self.arn).version_stage(stage).send();
-        let current = call("AWSCURRENT").await.map_err(|error| Trouble::of_call("GetSecretValue", &error))?;
+    async fn read(&self, held: &Keys, now: SystemTime) -> Result<Keys, ReadError> {
+        let until = Instant::now() + READ_TIME;
+        let current = self.call("AWSCURRENT", until).await.and_then(|version| version.ok_or_else(|| self.missing()))?;
         let created = current.created_date.and_then(|created| SystemTime::try_from(created).ok());
-        let current = self.usable(current.secret_string)?;
-
         let previous_until = created.map(|created| created + ROTATION_TIME);
-        if previous_until.is_some_and(|until| now >= until) {
-            return Ok(Keys { current, previous: Vec::new(), previous_until });
-        }
-        let previous = match call("AWSPREVIOUS").await {
-            Ok(previous) => self.usable(previous.secret_string).unwrap_or_default(),
-            Err(error)
-                if error.as_service_error().is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
-            {
-                Vec::new()
+        let mut keys = Keys { previous_until, ..Keys::default() };
+        keys.current.id = current.version_id;
+        let wrong = match self.usable(current.secret_string) {
+            Ok(usable) => {
+                keys.current.keys = usable;
+                None
             }
-            Err(error) => {
-                let trouble = Trouble::of_call("GetSecretValue", &error);
-                tracing::warn!(error = %trouble, "could not read the signing secret's previous version");
-                held.at(now).cloned().collect()
-            }
+            Err(error) => Some(error),
         };
-        Ok(Keys { current, previous, previous_until })
+
+        if previous_until.is_none_or(|until| now < until) {
+            keys.previous = match self.call("AWSPREVIOUS", until).await {
+                Ok(None) => Version::default(),
+                Ok(Some(previous)) => {
+                    Version { id: previous.version_id, keys: self.usable(previous.secret_string).unwrap_or_default() }
+                }
+                // What was current before is the previous one now; unless it still is the current one.
+                Err(trouble) => {
+                    tracing::warn!(error = %trouble, "could not read the signing secret's previous version");
+                    if held.current.id == keys.current.id { held.previous.clone() } else { held.current.clone() }
+                }
+            };
+        }
+        match wrong {
+            Some(error) if keys.previous.keys.is_empty() => Err(ReadError::Value(error)),
+            Some(error) => {
+                tracing::error!(error = %ReadError::Value(error), "the signing secret's current version gives no key; the previous one is in use");
+                Ok(keys)
+            }
+            None => Ok(keys),
+        }
+    }
+
+    /// The version at this stage, if there is one.
+    async fn call(&self, stage: &str, until: Instant) -> Result<Option<GetSecretValueOutput>, Trouble> {
+        let mut attempts = Attempts::of("GetSecretValue", until);
+        loop {
+            let call = async {
+                match self.client.get_secret_value().secret_id(&self.arn).version_stage(stage).send().await {
+                    Ok(version) => Ok(Some(version)),
+                    Err(error) if error.as_service_error().is_some_and(Error::is_resource_not_found_exception) => {
+                        Ok(None)
+                    }
+                    Err(error) => Err(Trouble::of_call("GetSecretValue", &error)),
+                }
+            };
+            match attempts.attempt(call).await {
+                Ok(version) => return Ok(version),
+                Err(trouble) => attempts.pause_after(trouble).await?,
+            }
+        }
+    }
+
+    fn missing(&self) -> Trouble {
+        Trouble {
+            fault: Fault::Deployment,
+            reason: format!("there is no current version of the secret `{}`", self.arn),
+        }
     }
 
     /// The keys of a version's value: those that are well-formed, at least one.
-    fn usable(&self, value: Option<String>) -> Result<Vec<Key>, ReadError> {
+    fn usable(&self, value: Option<String>) -> Result<Vec<Key>, SecretError> {
         let value = Zeroizing::new(value.unwrap_or_default());
-        let (keys, errors): (Vec<_>, Vec<_>) =
-            parse_value(&value, self.real_lambda).into_iter().partition(Result::is_ok);
-        let keys: Vec<_> = keys.into_iter().flatten().collect();
-        let mut errors = errors.into_iter().filter_map(Result::err);
+        let parsed = parse_value(&value, self.real_lambda);
+        let errors: Vec<_> = parsed.iter().filter_map(|key| key.as_ref().err().copied()).collect();
+        let keys: Vec<_> = parsed.into_iter().flatten().collect();
         if keys.is_empty() {
-            return Err(ReadError::Value(errors.next().unwrap_or(SecretError::Empty)));
+            return Err(errors.first().copied().unwrap_or(SecretError::Empty));
         }
         for error in errors {
             tracing::warn!(error = %error, "the signing secret is used without one of its keys");

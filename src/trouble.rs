@@ -40,6 +40,7 @@ impl Fault {
             "AccessDenied"
             | "AccessDeniedException"
             | "AuthFailure"
+            | "DecryptionFailure"
             | "ExpiredToken"
             | "ExpiredTokenException"
             | "IncompleteSignature"
@@ -170,19 +171,21 @@ impl Attempts {
     }
 }
 
-/// An error and its causes, each said once.
+/// An error and its causes, each said once, without what `Debug` would put in braces: some of the SDK's texts show the whole
+/// request so, and with it the payload.
 struct Chain<'a>(&'a dyn Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.0.to_string();
+        let text = |error: &dyn Error| error.to_string().split('{').next().unwrap_or_default().trim_end().to_owned();
+        let mut said = text(self.0);
         f.write_str(&said)?;
         let mut error = self.0.source();
         while let Some(cause) = error {
-            let text = cause.to_string();
-            if !said.contains(&text) {
-                write!(f, ": {text}")?;
-                said = text;
+            let cause_said = text(cause);
+            if !said.contains(&cause_said) {
+                write!(f, ": {cause_said}")?;
+                said = cause_said;
             }
             error = cause.source();
         }

@@ -202,7 +202,7 @@ async fn malformed_json_is_located_and_not_echoed() {
         (b"{\"secret\":\n\n \"a\xffb\"}", "line 3, column 4"),
         (b"[\"secret\"]", "line 1, column 1"),
         (b" \n  \"secret\"", "line 2, column 3"),
-        (b"{\"secret\": {", "line 1, column 12"),
+        (b"{\"secret\": {", "line 1, column 13"),
     ] {
         let delivery = signed(body);
         let answer = app.deliver(&delivery.in_base64(delivery.function_url())).await;

@@ -239,7 +239,7 @@ async fn what_is_no_parked_event_is_named_and_stops_nothing() {
         told("too large"),
         ("content-too-large", "the entry for the bus is 1047553 bytes large, the limit is 1047552 bytes")
     );
-    assert_eq!(told("empty"), ("malformed-json", "EOF while parsing a value at line 1, column 0"));
+    assert_eq!(told("empty"), ("malformed-json", "EOF while parsing a value at line 1, column 1"));
     assert_eq!(told("base64"), ("malformed-json", "expected value at line 1, column 1"));
 }
 

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -218,10 +219,18 @@ impl Endpoint {
         let secret = &mut self.state.lock().unwrap().secret;
         match value {
             Some((value, created)) => {
-                secret.insert(stage.into(), json!({"SecretString": value, "CreatedDate": created}))
+                let version = BuildHasherDefault::<DefaultHasher>::default().hash_one(value).to_string();
+                secret
+                    .insert(stage.into(), json!({"SecretString": value, "CreatedDate": created, "VersionId": version}))
             }
             None => secret.remove(stage),
         };
+    }
+
+    /// The secret's version at this stage can't be read from now on.
+    pub fn fail_stage(&self, stage: &str) {
+        let failing = json!({"__type": "DecryptionFailure", "message": "it failed"});
+        self.state.lock().unwrap().secret.insert(stage.into(), failing);
     }
 
     /// The bodies of the requests of this operation so far.
@@ -310,6 +319,7 @@ impl State {
         let answer = match request.operation {
             "GetSecretValue" => {
                 return match self.secret.get(request.body["VersionStage"].as_str().unwrap()) {
+                    Some(version) if version.get("__type").is_some() => (400, version.clone()),
                     Some(version) => (200, version.clone()),
                     None => (400, json!({"__type": "ResourceNotFoundException", "message": "no such version"})),
                 };
@@ -336,6 +346,12 @@ impl State {
             "DescribeEventBus" => {
                 json!({"Name": request.body["Name"], "Arn": "arn:aws:events:eu-central-1:123456789012:event-bus/x"})
             }
+            "GetCredentials" => json!({
+                "AccessKeyId": "AKIDCONTAINER",
+                "SecretAccessKey": "container-secret-access-key",
+                "Token": "container-session-token",
+                "Expiration": "9999-12-31T23:59:59Z",
+            }),
             other => panic!("the function should not call {other}"),
         };
         (200, answer)
@@ -410,6 +426,10 @@ async fn read_request(stream: &mut TcpStream) -> Option<Recorded> {
         if stream.read_buf(&mut bytes).await.ok()? == 0 {
             return None;
         }
+    }
+    // What a container asks for its role's credentials.
+    if head.starts_with("get ") {
+        return Some(Recorded { operation: "GetCredentials", body: Value::Null });
     }
     let target = header("x-amz-target:").unwrap_or_default().rsplit('.').next().unwrap_or_default();
     let operation = ["PutEvents", "DescribeEventBus", "SendMessage", "GetSecretValue"]

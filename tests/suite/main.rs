@@ -2,15 +2,23 @@
 
 mod answers;
 mod app;
+mod contract;
 mod drain;
 mod endpoint;
-#[path = "../../examples/envelope/mod.rs"]
-mod envelope;
 mod faults;
 mod fuzz;
+#[allow(dead_code, reason = "an example's `main` is no test's")]
+#[path = "../../examples/events.rs"]
+mod generator;
 mod lag;
 mod lines;
 mod looks;
 mod parking;
+mod process;
+mod runtime_api;
+mod samples;
 mod secrets;
 mod soak;
+mod transports;
+
+use generator::envelope;

@@ -22,6 +22,11 @@ fn next_secret() -> String {
     format!("whsec_{}", BASE64_STANDARD.encode([9; 32]))
 }
 
+/// Yet another one.
+fn other_secret() -> String {
+    format!("whsec_{}", BASE64_STANDARD.encode([5; 32]))
+}
+
 struct Fixture {
     app: App,
     store: Endpoint,
@@ -105,7 +110,7 @@ async fn the_forms_of_a_value() {
 #[tokio::test]
 async fn without_a_usable_key_every_delivery_is_told_to_come_again() {
     for (why, value, told) in [
-        ("no secret at all", None, "GetSecretValue: ResourceNotFoundException"),
+        ("no secret at all", None, "there is no current version of the secret"),
         ("empty", Some(""), "the value holds no secret"),
         ("the placeholder", Some(PLACEHOLDER), "the value still is the template's placeholder"),
         ("something else", Some("hunter2"), "the value holds, as secret 1 of 1, one that does not start with `whsec_`"),
@@ -262,12 +267,49 @@ async fn a_store_that_hangs_takes_no_answer_away() {
 async fn when_just_the_previous_version_is_out_of_reach() {
     let next = next_secret();
     let fixture = Fixture::start(Some(SECRET)).await;
-    fixture
-        .store
-        .once("GetSecretValue", Behaviour::Answer(200, serde_json::json!({"SecretString": next, "CreatedDate": NOW})));
-    fixture.store.once("GetSecretValue", failed_call(500, "InternalServiceError"));
-    assert_eq!(fixture.deliver(&next, NOW + 10).await, ok());
-    assert_eq!(fixture.deliver(SECRET, NOW + 11).await, ok(), "what was held before is what was current before");
+    fixture.store.set_secret("AWSCURRENT", Some((&next, Some(NOW))));
+    fixture.store.fail_stage("AWSPREVIOUS");
+    for time in [NOW + 10, NOW + 20, NOW + 30] {
+        assert_eq!(fixture.deliver(&next, time).await, ok());
+        assert_eq!(fixture.deliver(SECRET, time).await, ok(), "what was current before is held as the previous one");
+        assert_eq!(fixture.deliver(&other_secret(), time).await, forged(), "and the mismatch reads again");
+        assert_eq!(fixture.app.function.keyring.keys().at(at(time)).count(), 2, "once, however often that happens");
+    }
+    let third = other_secret();
+    fixture.store.set_secret("AWSCURRENT", Some((&third, Some(NOW))));
+    assert_eq!(fixture.deliver(&third, NOW + 40).await, ok());
+    assert_eq!(fixture.deliver(&next, NOW + 40).await, ok());
+    assert_eq!(fixture.deliver(SECRET, NOW + 40).await, forged(), "what was replaced twice is gone");
+}
+
+#[tokio::test]
+async fn a_current_version_without_a_key_leaves_the_previous_one_in_use() {
+    let fixture = Fixture::start(None).await;
+    fixture.store.set_secret("AWSCURRENT", Some(("whsec_pasted-in-haste", Some(NOW))));
+    fixture.store.set_secret("AWSPREVIOUS", Some((SECRET, Some(0))));
+    assert_eq!(fixture.deliver(SECRET, NOW + 10).await, ok());
+    assert!(fixture.app.log().contains("the signing secret's current version gives no key"), "{}", fixture.app.log());
+    assert_eq!(fixture.deliver(SECRET, NOW + DAY).await, unavailable(), "for a day, as after any rotation");
+}
+
+#[tokio::test]
+async fn a_read_that_fails_for_a_moment_is_tried_again() {
+    let fixture = Fixture::start(Some(&next_secret())).await;
+    fixture.store.set_secret("AWSCURRENT", Some((SECRET, Some(NOW))));
+    fixture.store.once("GetSecretValue", Behaviour::Reset);
+    assert_eq!(fixture.deliver(SECRET, NOW + 10).await, ok());
+}
+
+#[tokio::test]
+async fn clocks_that_disagree_a_little_do_not_read_more_often() {
+    let fixture = Fixture::start(Some(SECRET)).await;
+    fixture.reads(2);
+    for earlier in 0..10 {
+        assert_eq!(fixture.deliver(&next_secret(), NOW - earlier).await, forged());
+    }
+    fixture.reads(2);
+    assert_eq!(fixture.deliver(&next_secret(), NOW - 10).await, forged());
+    fixture.reads(4);
 }
 
 #[tokio::test]
@@ -275,7 +317,7 @@ async fn no_key_is_shown() {
     let next = next_secret();
     let fixture = Fixture::start(Some(&format!("{SECRET} {next} whsec_AAAA"))).await;
     assert_eq!(fixture.deliver(SECRET, NOW).await, ok());
-    let shown = format!("{:?} {}", fixture.app.function, fixture.app.log());
+    let shown = format!("{:?} {}", fixture.app.function.keyring.keys(), fixture.app.log());
     for secret in [SECRET, &next, "whsec_AAAA"] {
         assert!(!shown.contains(&secret[6..]), "{shown}");
     }
