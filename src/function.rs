@@ -356,8 +356,8 @@ mod tests {
         let now_ms = 1_760_434_167_000;
         let milliseconds = Duration::from_millis;
         for (why, deadline_ms, answer, park) in [
-            ("no deadline at all", 0, 7_500, 5_000),
-            ("what is over before it began, as `cargo lambda watch` has it", now_ms - 1, 7_500, 5_000),
+            ("no time at all, but a number of milliseconds, as `cargo lambda watch` has it", 600_000, 7_500, 5_000),
+            ("a time that is over", now_ms - 1, 7_500, 5_000),
             ("the present", now_ms, 0, 0),
             ("the margin", now_ms + 300, 0, 0),
             ("a little more", now_ms + 301, 1, 0),

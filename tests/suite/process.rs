@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -420,6 +421,56 @@ async fn a_look_that_fails_is_a_warning() {
         assert_eq!(lines[1]["outcome"], json!("forwarded"), "{behaviour:?}");
         assert_eq!(lines.len(), 2, "{lines:?}");
     }
+}
+
+const NO_CREDENTIALS: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), ("AWS_SESSION_TOKEN", "")];
+
+/// What a container is told: its role's credentials are to be had at this URL.
+fn in_container(url: &str) -> Vec<(&'static str, &str)> {
+    [&NO_CREDENTIALS[..], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)]].concat()
+}
+
+#[tokio::test]
+async fn credentials_that_are_missing_or_wrong() {
+    let (misconfigured, unavailable) = ((500, "misconfigured"), (503, "bus-unavailable"));
+    let (closed, mute, failing) = (Endpoint::closed(), Endpoint::mute(), Endpoint::start().await);
+    failing.always("GetCredentials", Behaviour::Raw(500, Vec::new()));
+    let (closed, mute, failing) = (closed.url(), mute.url(), failing.url());
+    let rows = [
+        ("none", NO_CREDENTIALS.to_vec(), misconfigured),
+        ("an id without its secret", NO_CREDENTIALS[1..].to_vec(), misconfigured),
+        ("an address that is no container's", in_container("http://192.0.2.1/"), misconfigured),
+        ("a container's, and nothing listens", in_container(&closed), unavailable),
+        ("a container's, and no answer", in_container(&mute), unavailable),
+        ("a container's that fails", in_container(&failing), unavailable),
+    ];
+    join_all(rows.into_iter().map(async |(why, changes, expected)| {
+        let mut around = Surroundings::with(&changes).await;
+        let process = around.start();
+        around.api.ready().await;
+        let begun = Instant::now();
+        let answer = read(&around.api.invoke(&signed_now(BODY).function_url()).await.unwrap());
+        let took = begun.elapsed();
+        let lines = process.stop().await.lines();
+        assert_eq!((answer.status, answer.code()), expected, "{why}: {lines:?}");
+        assert!(took < Duration::from_secs(9), "{why}: {took:?}");
+        assert_eq!(around.aws.entries(), Vec::<Value>::new(), "{why}");
+        assert!(lines.last().unwrap()["error"].as_str().unwrap().starts_with("PutEvents: "), "{why}: {lines:?}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_containers_credentials_are_used_as_soon_as_they_can_be_had() {
+    let mut container = Endpoint::closed();
+    let mut around = Surroundings::with(&in_container(&container.url())).await;
+    let process = around.start();
+    let reply = around.api.invoke(&signed_now(BODY).function_url()).await.unwrap();
+    assert_eq!(read(&reply).code(), "bus-unavailable");
+    container.open();
+    around.deliver().await;
+    process.stop().await;
 }
 
 #[tokio::test]
