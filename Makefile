@@ -42,7 +42,7 @@ test: tools ## Run all checks and tests
 	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider tests/e2e
 
 bench: prerequisites ## Measure the function's own work
-	cargo bench --locked
+	cargo bench --locked --bench path
 
 events: prerequisites ## Write the envelopes in events/ again, from the bodies in events/bodies/
 	cargo run --locked --example events
