@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     app::{App, NOW, at, batch, context, key, message},
-    endpoint::{Behaviour, Endpoint, Recorded, event_id, failed_call},
+    endpoint::{Behaviour, Recorded, event_id, failed_call},
     envelope::SignedDelivery,
 };
 
@@ -58,7 +58,8 @@ fn body(n: u64) -> String {
 struct Weather {
     rng: Rng,
     faults_in_percent: u8,
-    longest_outage: usize,
+    /// An outage begins every so many calls, and lasts for so many at most.
+    outages: (u16, usize),
     outage: Option<(Behaviour, usize)>,
     injected: Arc<AtomicUsize>,
 }
@@ -70,9 +71,9 @@ impl Weather {
                 *left -= 1;
                 Some(behaviour.clone())
             }
-            _ if self.rng.u16(..500) == 0 => {
+            _ if self.rng.u16(..self.outages.0) == 0 => {
                 let behaviour = self.outage();
-                self.outage = Some((behaviour.clone(), self.rng.usize(..self.longest_outage)));
+                self.outage = Some((behaviour.clone(), self.rng.usize(..self.outages.1)));
                 Some(behaviour)
             }
             _ => (self.rng.u8(..100) < self.faults_in_percent).then(|| self.fault(request)),
@@ -115,14 +116,17 @@ impl Weather {
     }
 }
 
-/// The bus and the queue both fail, the queue more rarely: it has fewer calls.
-fn storm(app: &App, seed: u64, injected: &Arc<AtomicUsize>) {
-    let plans: [(&Endpoint, _, _, _); 3] =
-        [(&app.bus, "PutEvents", 30, 400), (&app.bus, "DescribeEventBus", 50, 5), (&app.queue, "SendMessage", 50, 200)];
-    for (nth, (endpoint, operation, faults_in_percent, longest_outage)) in (1..).zip(plans) {
+/// Everything fails at random. Outages of the bus come so often, and last so long.
+fn storm(app: &App, seed: u64, outages: (u16, usize), injected: &Arc<AtomicUsize>) {
+    let plans = [
+        (&app.bus, "PutEvents", 30, outages),
+        (&app.bus, "DescribeEventBus", 50, (5, 5)),
+        (&app.queue, "SendMessage", 50, (100, 200)),
+    ];
+    for (nth, (endpoint, operation, faults_in_percent, outages)) in (1..).zip(plans) {
         let rng = Rng::with_seed(seed.wrapping_add(nth));
         let injected = Arc::clone(injected);
-        let mut weather = Weather { rng, faults_in_percent, longest_outage, outage: None, injected };
+        let mut weather = Weather { rng, faults_in_percent, outages, outage: None, injected };
         endpoint.plan(operation, move |request| weather.behaviour(request));
     }
 }
@@ -247,7 +251,7 @@ async fn nothing_that_was_acknowledged_is_lost() {
     let app = Arc::new(App::with_queues().await);
     let (injected, sent) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
 
-    storm(&app, seed, &injected);
+    storm(&app, seed, (500, 400), &injected);
     let unacknowledged = deliver_all(&app, (1..=deliveries).collect(), TRIES, IN_STORM, &sent).await;
     // The sender's last try comes when the storm is over.
     calm(&app);
@@ -261,7 +265,8 @@ async fn nothing_that_was_acknowledged_is_lost() {
     // At least once is what SQS promises: some messages come again though they were done.
     messages.extend(messages.clone().into_iter().step_by(50));
     let mut drained_again = 0;
-    storm(&app, seed.wrapping_add(10), &injected);
+    // Ten events go in one call, so that there are few: outages come more often.
+    storm(&app, seed.wrapping_add(10), (10, 40), &injected);
     for _ in 0..3 {
         messages = drain_once(&app, messages, IN_STORM).await;
         drained_again += messages.len();
