@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use crate::{event::UnknownEvents, secret, signature::Key};
 
 /// Lambda sets this reserved variable in every function; `cargo lambda watch` and emulators don't.
-const REAL_LAMBDA: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
+pub(crate) const REAL_LAMBDA: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
 
 /// Beyond this, a tolerance is warned about: whoever records a delivery can send it again for that long.
 const WIDE_TOLERANCE_SECONDS: u64 = 3600;
