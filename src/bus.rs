@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    pin::pin,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -109,7 +110,8 @@ impl Bus {
         if !self.take_due_look(now) {
             return self.put_all(entries, until).await;
         }
-        let (_, results) = tokio::join!(self.look(now), self.put_all(entries, until));
+        let (look, put) = (pin!(self.look(now)), pin!(self.put_all(entries, until)));
+        let (_, results) = tokio::join!(look, put);
         if self.missing.load(Ordering::Relaxed) {
             return vec![Err(self.missing_trouble()); entries.len()];
         }
@@ -121,7 +123,8 @@ impl Bus {
         let mut results = vec![None; entries.len()];
         let mut attempts = Attempts::until(until);
         let trouble = loop {
-            let trouble = match attempts.attempt(self.put_open(entries, &mut results)).await {
+            let call = pin!(self.put_open(entries, &mut results));
+            let trouble = match attempts.attempt(call).await {
                 Ok(()) => break Trouble::transient("PutEvents: no result"),
                 Err(trouble) => trouble,
             };

@@ -5,6 +5,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     time::{Duration, SystemTime},
 };
 
@@ -108,10 +109,12 @@ impl Function {
     /// Answers a delivery, whatever happens, and writes its line.
     async fn answer(&self, request: Result<Request<'_>, EnvelopeError>, context: &Context, time: Time) -> Response {
         let mut record = Record { request_id: context.request_id.clone(), ..Record::default() };
-        let deliver = timeout_at(time.answer, self.deliver(request, context, time, &mut record));
-        let held: Result<Held, Problem> = unless_panicking(deliver)
-            .await
-            .and_then(|in_time| in_time.unwrap_or_else(|_| Err(Problem::Bus(Trouble::transient("no answer in time")))));
+        let held = {
+            // Pinned where it stands: each wrapper would move tens of kilobytes otherwise.
+            let deliver = pin!(self.deliver(request, context, time, &mut record));
+            let in_time = unless_panicking(timeout_at(time.answer, deliver)).await;
+            in_time.and_then(|held| held.unwrap_or_else(|_| Err(Problem::Bus(Trouble::transient("no answer in time")))))
+        };
         let response = held.as_ref().map_or_else(Response::from, Response::from);
         let outcome = match &held {
             Ok(Held::ByBus(id)) => {
@@ -149,7 +152,9 @@ impl Function {
         let held = match Event::parse(&verified, self.rules.unknown_events) {
             // The secret is read again beside the forward: after the answer, Lambda freezes the process.
             Ok(event) => {
-                tokio::join!(self.forward_or_park(&event, trace, time, record), self.keyring.refresh(time.now)).0
+                let forward = pin!(self.forward_or_park(&event, trace, time, record));
+                let refresh = pin!(self.keyring.refresh(time.now));
+                tokio::join!(forward, refresh).0
             }
             Err(error) => Err(Problem::Event(error)),
         };
