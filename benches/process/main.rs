@@ -166,7 +166,15 @@ fn build(package: &str) -> Result<PathBuf> {
     eprintln!("building {package}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let cargo = Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    // What `cargo bench` tells of this package would have others rebuilt.
+    for (name, _) in env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    }) {
+        cargo.env_remove(name);
+    }
+    let cargo = cargo
         .args(["build", "--release", "--locked", "--package", package])
         .arg("--target-dir")
         .arg(&target)
