@@ -8,6 +8,7 @@ import secrets
 import socket
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -345,6 +346,12 @@ def cargo_lambda(*arguments: str | Path) -> str:
     done = subprocess.run([CARGO_LAMBDA, "lambda", *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_a_release_outlives_its_panics() -> None:
+    """cargo-lambda has every release abort on a panic, unless the profile says otherwise."""
+    profiles = tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]
+    assert profiles["release"]["panic"] == "unwind"
 
 
 def test_what_holds_events_or_the_secret_outlives_the_stack(sam: Sam, template: Path, emulator: Emulator) -> None:
