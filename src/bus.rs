@@ -5,7 +5,9 @@
 //! no look found missing.
 
 use std::{
-    fmt, slice,
+    fmt,
+    pin::pin,
+    slice,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -88,7 +90,7 @@ impl Bus {
         self.look_at(now + LOOK_AGAIN_AFTER);
         let mut attempts = Attempts::of("DescribeEventBus", until.min(Instant::now() + LOOK_TIME));
         let look = loop {
-            match attempts.attempt(self.look_once()).await {
+            match attempts.attempt(pin!(self.look_once())).await {
                 Ok(look) => break look,
                 Err(trouble) => {
                     if let Err(trouble) = attempts.pause_after(trouble).await {
@@ -135,7 +137,8 @@ impl Bus {
             }
         }
         let results = if self.take_due_look(now) {
-            tokio::join!(self.put_all(entries, until), self.look_until(now, until)).0
+            let (put, look) = (pin!(self.put_all(entries, until)), pin!(self.look_until(now, until)));
+            tokio::join!(put, look).0
         } else {
             self.put_all(entries, until).await
         };
@@ -150,7 +153,11 @@ impl Bus {
         loop {
             let open = results.iter_mut().zip(entries).filter(|(result, _)| passing(result).is_some());
             let (open, put): (Vec<_>, Vec<_>) = open.unzip();
-            let judged = match attempts.attempt(self.put_once(&put)).await {
+            let judged = {
+                let call = pin!(self.put_once(&put));
+                attempts.attempt(call).await
+            };
+            let judged = match judged {
                 // Refused as a whole for the sake of any of them: alone, the others pass.
                 Err(trouble) if trouble.fault == Fault::Payload && put.len() > 1 => {
                     let mut judged = Vec::new();

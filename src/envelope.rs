@@ -165,8 +165,8 @@ impl<'a> Headers<'a> {
     }
 
     fn insert(&mut self, name: &str, value: Text<'a>) {
-        // What HTTP allows in a field value (RFC 9110, section 5.5).
-        self.malformed |= value.bytes().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127));
+        // What HTTP allows in a field value (RFC 9110, section 5.5). No early end: so many bytes are looked at together.
+        self.malformed |= value.bytes().fold(false, |bad, byte| bad | matches!(byte, 0..=8 | 10..=31 | 127));
         if let Some(slot) = self.slot(name) {
             *slot = Some(value);
         }

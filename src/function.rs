@@ -5,6 +5,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
+    pin::pin,
     time::{Duration, SystemTime},
 };
 
@@ -116,12 +117,12 @@ impl Function {
     async fn answer(&self, request: Result<Request<'_>, EnvelopeError>, context: &Context, time: Time) -> Response {
         let mut record = Record { request_id: context.request_id.clone(), ..Record::default() };
         let payload = request.as_ref().map_or(Payload::V1, |request| request.payload);
-        // Boxed, as the SDK's calls are large: without it a delivery would take more than a megabyte of a debug build's stack.
-        let deliver = Box::pin(self.deliver(request, context, time, &mut record));
-        let deliver = timeout_at(time.answer + CUT_OFF_AFTER, deliver);
-        let held: Result<Held, Problem> = unless_panicking(deliver)
-            .await
-            .and_then(|in_time| in_time.unwrap_or_else(|_| Err(Problem::Bus(Trouble::transient("no answer in time")))));
+        let held: Result<Held, Problem> = {
+            // Pinned where it stands, here and below: the SDK's calls are large, and each wrapper would move them.
+            let deliver = pin!(self.deliver(request, context, time, &mut record));
+            let in_time = unless_panicking(timeout_at(time.answer + CUT_OFF_AFTER, deliver)).await;
+            in_time.and_then(|held| held.unwrap_or_else(|_| Err(Problem::Bus(Trouble::transient("no answer in time")))))
+        };
         let response = held.as_ref().map_or_else(Response::from, Response::from).in_payload(payload);
         let outcome = match &held {
             Ok(Held::ByBus(id)) => {
@@ -159,8 +160,11 @@ impl Function {
         let held = match Event::parse(&verified, self.rules.unknown_events) {
             // The secret is read again beside the forward: after the answer, Lambda freezes the process.
             Ok(event) => {
-                let refresh = timeout_at(time.answer, self.keyring.refresh(time.now));
-                let held = tokio::join!(self.forward_or_park(&event, trace, time, record), refresh).0;
+                let held = {
+                    let forward = pin!(self.forward_or_park(&event, trace, time, record));
+                    let refresh = pin!(self.keyring.refresh(time.now));
+                    tokio::join!(forward, timeout_at(time.answer, refresh)).0
+                };
                 record.drift(&event);
                 held
             }
@@ -258,9 +262,8 @@ impl Function {
                 ..Record::default()
             })
             .collect();
-        let outcomes = unless_panicking(Box::pin(self.forward_messages(messages, &mut records, time)))
-            .await
-            .unwrap_or_else(|problem| vec![Err(problem); messages.len()]);
+        let outcomes = unless_panicking(pin!(self.forward_messages(messages, &mut records, time))).await;
+        let outcomes = outcomes.unwrap_or_else(|problem| vec![Err(problem); messages.len()]);
         for (record, outcome) in records.iter_mut().zip(&outcomes) {
             let outcome = match outcome {
                 Ok(id) => {
