@@ -20,5 +20,6 @@ mod samples;
 mod secrets;
 mod soak;
 mod transports;
+mod trust;
 
 use generator::envelope;

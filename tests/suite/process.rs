@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    path::Path,
     process::Stdio,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -17,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{BODY, SECRET, key, read},
+    app::{Answer, BODY, SECRET, key, read},
     contract::calendar::instant,
     endpoint::{Behaviour, Endpoint, failed_call},
     envelope::SignedDelivery,
@@ -25,14 +27,14 @@ use crate::{
 };
 
 /// What the process meets, and what it is told.
-struct Surroundings {
+pub struct Surroundings {
     api: RuntimeApi,
-    aws: Endpoint,
+    pub aws: Endpoint,
     variables: BTreeMap<&'static str, String>,
 }
 
 /// The process, killed when it is dropped.
-struct Process {
+pub struct Process {
     child: Child,
     stdout: JoinHandle<String>,
     stderr: JoinHandle<String>,
@@ -40,7 +42,7 @@ struct Process {
 
 /// What a process leaves behind.
 #[derive(Debug)]
-struct Ended {
+pub struct Ended {
     success: bool,
     stdout: String,
     stderr: String,
@@ -48,7 +50,7 @@ struct Ended {
 
 impl Surroundings {
     /// All that the function needs, and no more.
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let (api, aws) = (RuntimeApi::start().await, Endpoint::start().await);
         let variables = [
             ("EVENT_BUS_NAME", "scalekit-events"),
@@ -72,39 +74,47 @@ impl Surroundings {
     async fn with(changes: &[(&'static str, &str)]) -> Self {
         let mut surroundings = Self::new().await;
         for (name, value) in changes {
-            surroundings.variables.remove(name);
-            if !value.is_empty() {
-                surroundings.variables.insert(name, (*value).to_owned());
-            }
+            surroundings.set(name, value);
         }
         surroundings
     }
 
-    fn start(&self) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_scalekit-eventbridge"))
-            .env_clear()
-            .envs(&self.variables)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+    /// Sets a variable; an empty value takes it away.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.variables.remove(name);
+        if !value.is_empty() {
+            self.variables.insert(name, value.to_owned());
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scalekit-eventbridge"));
+        command.env_clear().envs(&self.variables).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    pub fn start(&self) -> Process {
+        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = tokio::spawn(read_all(child.stdout.take().unwrap()));
         let stderr = tokio::spawn(read_all(child.stderr.take().unwrap()));
         Process { child, stdout, stderr }
     }
 
     /// Delivers a valid event, signed now, and expects it to be acknowledged.
-    async fn deliver(&mut self) {
-        let reply = self.api.invoke(&signed_now(BODY).function_url()).await.unwrap();
-        assert_eq!(read(&reply).status, 200, "{reply}");
+    pub async fn deliver(&mut self) {
+        let reply = self.invoke().await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+
+    /// Delivers a valid event, signed now.
+    pub async fn invoke(&mut self) -> Answer {
+        read(&self.api.invoke(&signed_now(BODY).function_url()).await.unwrap())
     }
 }
 
 impl Process {
     /// Ends the process, and takes what it wrote.
-    async fn stop(mut self) -> Ended {
+    pub async fn stop(mut self) -> Ended {
         self.child.start_kill().unwrap();
         self.end().await
     }
@@ -119,7 +129,7 @@ impl Process {
 impl Ended {
     /// The log's lines, which are all that the process writes.
     #[track_caller]
-    fn lines(&self) -> Vec<Value> {
+    pub fn lines(&self) -> Vec<Value> {
         assert_eq!(self.stderr, "");
         let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
         self.stdout.lines().map(line).collect()
@@ -223,6 +233,18 @@ async fn whatever_comes_the_process_lives_on() {
                        nor a batch of the parking queue\" }";
         assert_eq!(line["message"], json!(message));
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_delivery_is_answered_though_no_line_can_be_written() {
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut around = Surroundings::new().await;
+    let _process = around.command().stdout(full()).stderr(full()).spawn().unwrap();
+    for _ in 0..2 {
+        around.deliver().await;
+    }
+    assert_eq!(around.aws.entries().len(), 2);
 }
 
 #[tokio::test]
@@ -471,6 +493,81 @@ async fn a_containers_credentials_are_used_as_soon_as_they_can_be_had() {
     container.open();
     around.deliver().await;
     process.stop().await;
+}
+
+/// A configuration file of AWS's with this in it.
+fn profiles(name: &str, text: &str) -> String {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_profile_holds_what_no_variable_does() {
+    let mut around = Surroundings::with(&NO_CREDENTIALS).await;
+    let (right, wrong) = (around.aws.url(), Endpoint::closed().url());
+    let file = profiles(
+        "profiles",
+        &format!(
+            "[default]\nregion = eu-central-1\nendpoint_url = {right}\n\
+             aws_access_key_id = AKIDMARKEDACCESSKEY\naws_secret_access_key = marked-secret-access-key\n\
+             [profile other]\nregion = eu-central-1\nendpoint_url = {wrong}\nservices = own\n\
+             aws_access_key_id = AKIDMARKEDACCESSKEY\naws_secret_access_key = marked-secret-access-key\n\
+             [services own]\neventbridge =\n  endpoint_url = {right}\n"
+        ),
+    );
+    for name in ["AWS_REGION", "AWS_ENDPOINT_URL"] {
+        around.set(name, "");
+    }
+    around.set("AWS_CONFIG_FILE", &file);
+    for profile in ["", "other"] {
+        around.set("AWS_PROFILE", profile);
+        let process = around.start();
+        around.deliver().await;
+        process.stop().await;
+    }
+    assert_eq!(around.aws.entries().len(), 2);
+
+    around.set("AWS_ENDPOINT_URL_EVENTBRIDGE", &wrong);
+    let process = around.start();
+    assert_eq!(around.invoke().await.code(), "bus-unavailable", "a variable comes before a profile");
+    process.stop().await;
+}
+
+#[tokio::test]
+async fn kinds_of_endpoints_are_those_of_the_variables() {
+    for (variable, kind) in [("AWS_USE_FIPS_ENDPOINT", "FIPS"), ("AWS_USE_DUALSTACK_ENDPOINT", "Dualstack")] {
+        // Where they'd go is AWS; with an endpoint of ours they contradict it.
+        let mut around = Surroundings::with(&[(variable, "true")]).await;
+        let process = around.start();
+        around.invoke().await;
+        let lines = process.stop().await.lines();
+        let error = lines.last().unwrap()["error"].as_str().unwrap();
+        assert!(error.contains(&format!("{kind} and custom endpoint are not supported")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_profile_without_keys_of_its_own_is_told() {
+    let role = "role_arn = arn:aws:iam::123456789012:role/a\nsource_profile = default\n";
+    for (member, profile) in [
+        ("role_arn", role),
+        ("sso_session", "sso_session = ours\nsso_account_id = 123456789012\n"),
+        ("credential_process", "credential_process = /bin/true\n"),
+    ] {
+        let mut around = Surroundings::with(&NO_CREDENTIALS).await;
+        around.set("AWS_CONFIG_FILE", &profiles(member, &format!("[profile ours]\n{profile}")));
+        around.set("AWS_PROFILE", "ours");
+        let process = around.start();
+        assert_eq!(around.invoke().await.code(), "misconfigured");
+        let lines = process.stop().await.lines();
+        let error = lines.last().unwrap()["error"].as_str().unwrap();
+        let expected = format!(
+            "the profile `ours` has `{member}` in the place of keys, which is not supported here; \
+             `aws configure export-credentials --format env` prints its keys as variables"
+        );
+        assert!(error.ends_with(&expected), "{error}");
+    }
 }
 
 #[tokio::test]
