@@ -32,17 +32,18 @@ watch: tools build ## Leave the demo's function and bus running, to send deliver
 
 # The end-to-end tests come last: they take longest, and their summary closes the output.
 test: tools ## Run all checks and tests
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --all-targets --all-features --locked -- -D warnings
 	cargo clippy --no-default-features --lib --locked -- -D warnings
+	cargo clippy --package benches --package lean --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features --locked
 	cargo test --all-features --locked
 	$(SAM) validate --lint --template-file template.yaml
 	cargo build --locked
 	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider tests/e2e
 
-bench: prerequisites ## Measure the function's own work
-	cargo bench --locked --bench path
+bench: prerequisites ## Measure the function's own work and the whole process, and draw the README's chart
+	cargo bench --locked --package benches
 
 events: prerequisites ## Write the envelopes in events/ again, from the bodies in events/bodies/
 	cargo run --locked --example events

@@ -1,0 +1,33 @@
+//! The least that forwards a body to the bus on the function's own SDK settings: it checks nothing and logs nothing.
+
+use std::env;
+
+use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use scalekit_eventbridge::aws;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct Envelope {
+    body: String,
+}
+
+fn main() -> Result<(), Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let bus = env::var("EVENT_BUS_NAME")?;
+        let client = Client::new(&aws::load(|name| env::var(name).ok()).await?);
+        let (client, bus) = (&client, &bus);
+        lambda_runtime::run(service_fn(move |event: LambdaEvent<Envelope>| async move {
+            let entry = PutEventsRequestEntry::builder()
+                .event_bus_name(bus)
+                .source("scalekit")
+                .detail_type("organization.sso_enabled")
+                .detail(event.payload.body)
+                .build();
+            client.put_events().entries(entry).send().await?;
+            Ok::<Value, Error>(json!({"statusCode": 200}))
+        }))
+        .await
+    })
+}

@@ -1,0 +1,408 @@
+//! What does the whole process cost? The function as it ships, beside two that only forward: one on the function's own SDK
+//! settings (`lean`), one on the defaults of the SDK and the runtime (`defaults`).
+//!
+//! Lambda's Runtime API and AWS are served here, on loopback: what the network adds on Lambda is not in these figures.
+//!
+//! ```sh
+//! cargo bench -p benches --bench process            # 30 rounds
+//! cargo bench -p benches --bench process -- 5 function lean    # a quick look, at some of them alone
+//! ```
+
+mod chart;
+mod endpoints;
+mod share;
+
+use std::{
+    env,
+    error::Error,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use endpoints::{Aws, RuntimeApi};
+use flate2::{Compression, write::DeflateEncoder};
+use scalekit_eventbridge::signature::Key;
+use share::Share;
+
+#[allow(dead_code, reason = "the samples need more of it")]
+#[path = "../../examples/envelope/mod.rs"]
+mod envelope;
+use envelope::SignedDelivery;
+
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+
+const SECRET: &str = "whsec_YmVuY2gtc2lnbnMtd2l0aC10aGlzLXNlY3JldA==";
+
+/// The vendor's example.
+const BODY: &str = include_str!("../../events/bodies/organization.sso_enabled.json");
+
+/// Deliveries of each process in a round, after its first.
+const WARM: usize = 30;
+
+/// Deliveries after which the memory is read, first and last.
+const FEW: usize = 1_000;
+const MANY: usize = 10_000;
+
+/// Deliveries whose instructions are counted.
+const COUNTED: usize = 300;
+
+/// What is compared: a name, a package, and its variables.
+struct Subject {
+    name: &'static str,
+    binary: PathBuf,
+    variables: Vec<(&'static str, String)>,
+}
+
+/// What was measured of it; times in milliseconds.
+#[derive(Default)]
+pub struct Figures {
+    connected: Vec<f64>,
+    ready: Vec<f64>,
+    cold: Vec<f64>,
+    first: Vec<f64>,
+    warm: Vec<f64>,
+    shared_first: Vec<f64>,
+    shared_warm: Vec<f64>,
+    cpu: f64,
+    instructions: Option<f64>,
+    rss_few: f64,
+    rss_many: f64,
+    bytes: f64,
+    zipped: f64,
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        println!("not measured: this takes minutes, and runs with `cargo bench`");
+        return Ok(());
+    }
+    let rounds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(30);
+    let wanted = |name: &str| {
+        let mut only =
+            arguments.iter().filter(|argument| argument.starts_with(|first: char| first.is_alphabetic())).peekable();
+        only.peek().is_none() || only.any(|only| name.starts_with(only.as_str()))
+    };
+    let directory = env::temp_dir().join(format!("scalekit-eventbridge-bench-{}", std::process::id()));
+    fs::create_dir_all(&directory)?;
+    let result = measure(&directory, rounds, wanted);
+    fs::remove_dir_all(&directory)?;
+    result
+}
+
+fn measure(directory: &Path, rounds: usize, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let aws = Aws::start(directory, SECRET)?;
+    let subjects = subjects(&aws, directory, wanted)?;
+    let bench = Bench { aws, log: directory.join("log"), share: Share::new() };
+    let mut figures: Vec<_> = subjects.iter().map(|_| Figures::default()).collect();
+
+    for _ in 0..rounds {
+        for (subject, figures) in subjects.iter().zip(&mut figures) {
+            bench.start(subject, figures)?;
+        }
+    }
+    if bench.share.is_ok() {
+        for _ in 0..rounds {
+            for (subject, figures) in subjects.iter().zip(&mut figures) {
+                bench.start_at_share(subject, figures)?;
+            }
+        }
+    }
+    for (subject, figures) in subjects.iter().zip(&mut figures) {
+        bench.run_long(subject, figures)?;
+        figures.instructions = bench.count_instructions(subject)?;
+        let binary = fs::read(&subject.binary)?;
+        figures.bytes = megabytes(binary.len());
+        figures.zipped = megabytes(deflated(&binary)?);
+    }
+
+    let names: Vec<_> = subjects.iter().map(|subject| subject.name).collect();
+    report(&names, &figures, rounds, bench.share.as_ref().err());
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/bench.svg");
+    chart::draw(chart, &machine(), &names, &figures)
+}
+
+/// Builds what is compared as it ships, each package alone, so that no feature of one reaches another.
+fn subjects(aws: &Aws, directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Subject>> {
+    let common = [
+        ("AWS_ACCESS_KEY_ID", "ASIAIOSFODNN7EXAMPLE".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned()),
+        ("AWS_SESSION_TOKEN", "token".repeat(200)),
+        ("AWS_REGION", "eu-central-1".to_owned()),
+        ("AWS_ENDPOINT_URL", aws.url.clone()),
+        ("AWS_LAMBDA_FUNCTION_NAME", "bench".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128".to_owned()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
+        ("EVENT_BUS_NAME", "bench".to_owned()),
+    ];
+    let secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:bench".to_owned();
+    let template =
+        [("WEBHOOK_SECRET_ARN", secret_arn), ("PARKING_QUEUE_URL", format!("{}/123456789012/parking", aws.url))];
+    let plain = [("WEBHOOK_SECRET", SECRET.to_owned())];
+    // The benchmark's own authority among as many others as on Lambda: Amazon's alone for the function, unless told otherwise.
+    let amazon = [("AWS_CA_BUNDLE", directory.join("amazon.pem").display().to_string())];
+    let system = [("SSL_CERT_FILE", directory.join("system.pem").display().to_string())];
+    let subjects: [(_, _, &[&[_]]); 5] = [
+        ("function, as the template deploys it", "scalekit-eventbridge", &[&template, &amazon]),
+        ("function, plain: no queue, no secret store", "scalekit-eventbridge", &[&plain, &amazon]),
+        ("function, trusting the whole system bundle", "scalekit-eventbridge", &[&template, &system]),
+        ("lean: only forwards", "lean", &[&amazon]),
+        ("defaults: only forwards", "defaults", &[&system]),
+    ];
+    let subjects = subjects.into_iter().filter(|(name, ..)| wanted(name)).map(|(name, package, own)| {
+        let variables = common.iter().chain(own.iter().copied().flatten()).cloned().collect();
+        Ok(Subject { name, binary: build(package)?, variables })
+    });
+    subjects.collect()
+}
+
+fn build(package: &str) -> Result<PathBuf> {
+    eprintln!("building {package}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let mut cargo = Command::new(env!("CARGO"));
+    // What `cargo bench` tells of this package would have others rebuilt.
+    for (name, _) in env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    }) {
+        cargo.env_remove(name);
+    }
+    let cargo = cargo
+        .args(["build", "--release", "--locked", "--package", package])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(&root)
+        .status()?;
+    if !cargo.success() {
+        return Err(format!("could not build {package}").into());
+    }
+    Ok(target.join("release").join(package).canonicalize()?)
+}
+
+/// A process of a subject, and the Runtime API that it alone has.
+struct Process {
+    child: Child,
+    api: RuntimeApi,
+    event: Arc<str>,
+    started: Instant,
+}
+
+impl Process {
+    fn ready(&self) -> Result<Instant> {
+        Ok(self.api.ready()?)
+    }
+
+    /// The time of one delivery, in milliseconds; the process must be ready.
+    fn deliver(&self) -> Result<f64> {
+        Ok(milliseconds(self.api.deliver(&self.event)?))
+    }
+
+    /// The times of so many deliveries, in milliseconds.
+    fn deliver_warm(&self, count: usize) -> Result<Vec<f64>> {
+        (0..count).map(|_| self.ready().and_then(|_| self.deliver())).collect()
+    }
+
+    /// The CPU time of all threads so far, in milliseconds.
+    fn cpu(&self) -> Result<f64> {
+        let mut nanoseconds = 0.0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanoseconds += schedstat.split(' ').next().unwrap_or_default().parse::<f64>()?;
+        }
+        Ok(nanoseconds / 1e6)
+    }
+
+    /// The most memory that was resident so far, in megabytes.
+    fn peak_rss(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+        Ok(peak.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0 / 1e6)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Bench {
+    aws: Aws,
+    log: PathBuf,
+    share: std::io::Result<Share>,
+}
+
+impl Bench {
+    fn spawn(&self, subject: &Subject, mut command: Command) -> Result<Process> {
+        let api = RuntimeApi::start()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let delivery = SignedDelivery::new(
+            &Key::parse(SECRET).map_err(|error| error.to_string())?,
+            "msg_2aXyZ",
+            now,
+            BODY.as_bytes(),
+        );
+        let event = delivery.function_url().to_string().into();
+        command
+            .env_clear()
+            .envs(subject.variables.iter().map(|(name, value)| (name, value)))
+            .env("AWS_LAMBDA_RUNTIME_API", &api.address)
+            .stdin(Stdio::null())
+            .stdout(File::create(&self.log)?)
+            .stderr(File::create(self.log.with_extension("err"))?);
+        self.aws.take_connections();
+        let started = Instant::now();
+        Ok(Process { child: command.spawn()?, api, event, started })
+    }
+
+    fn start(&self, subject: &Subject, figures: &mut Figures) -> Result<()> {
+        let process = self.spawn(subject, Command::new(&subject.binary))?;
+        let ready = process.ready()?;
+        let first = process.deliver()?;
+        let ready = milliseconds(ready - process.started);
+        figures.ready.push(ready);
+        figures.first.push(first);
+        figures.cold.push(milliseconds(process.started.elapsed()));
+        if let Some(connected) = self.aws.take_connections().first() {
+            figures.connected.push(milliseconds(*connected - process.started));
+        }
+        // The very next ones still fault pages in.
+        figures.warm.extend(process.deliver_warm(WARM)?.split_off(WARM / 3));
+        Ok(())
+    }
+
+    /// Init runs at full speed, as on Lambda; the share begins after it.
+    fn start_at_share(&self, subject: &Subject, figures: &mut Figures) -> Result<()> {
+        let Ok(share) = &self.share else { return Ok(()) };
+        let process = self.spawn(subject, Command::new(&subject.binary))?;
+        process.ready()?;
+        share.hold(process.child.id())?;
+        figures.shared_first.push(process.deliver()?);
+        figures.shared_warm.extend(process.deliver_warm(WARM)?);
+        drop(process);
+        // What is left of its period is over before the next one's begins.
+        thread::sleep(Duration::from_millis(40));
+        Ok(())
+    }
+
+    fn run_long(&self, subject: &Subject, figures: &mut Figures) -> Result<()> {
+        let process = self.spawn(subject, Command::new(&subject.binary))?;
+        process.deliver_warm(FEW)?;
+        let cpu = process.cpu()?;
+        figures.rss_few = process.peak_rss()?;
+        process.deliver_warm(MANY - FEW)?;
+        figures.cpu = (process.cpu()? - cpu) / count(MANY - FEW);
+        figures.rss_many = process.peak_rss()?;
+        Ok(())
+    }
+
+    /// Instructions of one warm delivery, in thousands, where there is a valgrind that counts them.
+    fn count_instructions(&self, subject: &Subject) -> Result<Option<f64>> {
+        if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
+            return Ok(None);
+        }
+        let few = self.instructions_of(subject, COUNTED)?;
+        let many = self.instructions_of(subject, 2 * COUNTED)?;
+        Ok(Some((many - few) / count(COUNTED) / 1e3))
+    }
+
+    fn instructions_of(&self, subject: &Subject, deliveries: usize) -> Result<f64> {
+        let mut valgrind = Command::new(which("valgrind")?);
+        valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(&subject.binary);
+        let mut process = self.spawn(subject, valgrind)?;
+        process.deliver_warm(deliveries)?;
+        process.ready()?;
+        Command::new("kill").arg(process.child.id().to_string()).status()?;
+        process.child.wait()?;
+        let said = fs::read_to_string(self.log.with_extension("err"))?;
+        let collected = said.lines().find_map(|line| line.split_once("Collected :"));
+        Ok(collected.ok_or("callgrind counted nothing")?.1.trim().parse()?)
+    }
+}
+
+fn which(program: &str) -> Result<PathBuf> {
+    let path = env::var_os("PATH").ok_or("no PATH")?;
+    env::split_paths(&path).map(|path| path.join(program)).find(|path| path.exists()).ok_or_else(|| program.into())
+}
+
+fn deflated(bytes: &[u8]) -> Result<usize> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    std::io::Write::write_all(&mut encoder, bytes)?;
+    Ok(encoder.finish()?.len())
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn count(count: usize) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
+}
+
+fn megabytes(bytes: usize) -> f64 {
+    count(bytes) / 1e6
+}
+
+/// The value that this share of the values, in percent, doesn't exceed.
+fn percentile(values: &[f64], percent: usize) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() * percent / 100).min(values.len().saturating_sub(1));
+    values.get(at).copied().unwrap_or(f64::NAN)
+}
+
+fn median(values: &[f64]) -> f64 {
+    percentile(values, 50)
+}
+
+fn machine() -> String {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map_or("?", |(_, model)| model);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    format!("{model}, {cores} cores, {}, loopback", env::consts::OS)
+}
+
+type Column = fn(&Figures) -> f64;
+
+const ROWS: [(&str, &str, Column); 19] = [
+    ("start → connected to AWS", "ms", |figures| median(&figures.connected)),
+    ("start → ready", "ms", |figures| median(&figures.ready)),
+    ("ready → first 200", "ms", |figures| median(&figures.first)),
+    ("start → first 200", "ms", |figures| median(&figures.cold)),
+    ("warm delivery, median", "ms", |figures| median(&figures.warm)),
+    ("warm delivery, 90th percentile", "ms", |figures| percentile(&figures.warm, 90)),
+    ("warm delivery, 99th percentile", "ms", |figures| percentile(&figures.warm, 99)),
+    ("first after init ÷ warm", "×", |figures| median(&figures.first) / median(&figures.warm)),
+    ("first after init at 128 MB, median", "ms", |figures| median(&figures.shared_first)),
+    ("first after init at 128 MB, 90th percentile", "ms", |figures| percentile(&figures.shared_first, 90)),
+    ("warm at 128 MB, median", "ms", |figures| median(&figures.shared_warm)),
+    ("warm at 128 MB, 90th percentile", "ms", |figures| percentile(&figures.shared_warm, 90)),
+    ("warm at 128 MB, 99th percentile", "ms", |figures| percentile(&figures.shared_warm, 99)),
+    ("CPU per warm delivery", "ms", |figures| figures.cpu),
+    ("instructions per warm delivery", "k", |figures| figures.instructions.unwrap_or(f64::NAN)),
+    ("peak memory after 1,000 deliveries", "MB", |figures| figures.rss_few),
+    ("peak memory after 10,000 deliveries", "MB", |figures| figures.rss_many),
+    ("binary", "MB", |figures| figures.bytes),
+    ("binary, zipped", "MB", |figures| figures.zipped),
+];
+
+fn report(names: &[&str], figures: &[Figures], rounds: usize, no_share: Option<&std::io::Error>) {
+    println!("\n{}; medians of {rounds} processes each, started in turns\n", machine());
+    if let Some(error) = no_share {
+        println!("no figures at the share of 128 MB: this machine lets us set no CPU quota ({error})\n");
+    }
+    println!("| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(names.len()));
+    for (row, unit, column) in ROWS {
+        let cells: Vec<_> = figures.iter().map(|figures| format!("{:.2} {unit}", column(figures))).collect();
+        println!("| {row} | {} |", cells.join(" | "));
+    }
+}
