@@ -4,6 +4,7 @@
 //! with three seconds left too. Whatever happens: an answer of the table, in time, and what was acknowledged is held.
 
 use std::{
+    panic,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +17,7 @@ use aws_sdk_eventbridge::{
     error::BoxError,
 };
 use futures_util::future::join_all;
-use scalekit_eventbridge::bus::Bus;
+use scalekit_eventbridge::{bus::Bus, log};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -508,6 +509,12 @@ async fn a_panic_inside_an_invocation() {
     let client = aws_sdk_eventbridge::Client::from_conf(bus_config(&app.bus).interceptor(panicking.clone()).build());
     app.function.bus = Bus::new(client, "scalekit-events");
     let batch = batch(&[message("1", BODY, None), message("2", BODY, None)]);
+    // As the process does, and as the other tests want it beside.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        log::log_panic(panic);
+        hook(panic);
+    }));
 
     panicking.0.store(true, Ordering::Relaxed);
     let Met { answer, .. } = deliver(&app, "panicking", PLENTY).await;
@@ -519,6 +526,15 @@ async fn a_panic_inside_an_invocation() {
     let problems: Vec<_> = records.iter().map(|record| &record["problem"]).collect();
     assert_eq!(problems, vec!["internal-error"; 3], "one line for the delivery, and one for each message");
     assert_eq!(records[0]["event_id"], "evt_94568078213382471", "the line says which event it was");
+    let mut lines = app.lines();
+    lines.retain(|line| line["message"] == "panicked");
+    assert_eq!(lines.len(), 2, "one line for each panic: {lines:?}");
+    for line in lines {
+        assert_eq!(line["level"], "ERROR");
+        let location = line["location"].as_str().unwrap();
+        assert!(location.starts_with("tests/suite/faults.rs:"), "{location}");
+    }
+    assert!(!app.log().contains("as told"), "where a panic was is logged, and not what it says: {}", app.log());
 
     panicking.0.store(false, Ordering::Relaxed);
     assert_eq!(deliver(&app, "no longer panicking", PLENTY).await.answer.status, 200);
