@@ -161,6 +161,16 @@ async fn a_service_that_quotes_the_payload_is_not_quoted() {
 }
 
 #[tokio::test]
+async fn a_service_is_quoted_where_it_names_what_is_missing() {
+    for code in ["AccessDeniedException", "KMSDisabledException", "KmsDisabled", "ResourceNotFoundException"] {
+        let app = App::start().await;
+        app.bus.always("PutEvents", failed_call(400, code));
+        app.deliver(&signed(BODY).function_url()).await;
+        assert_eq!(line(&app)["error"], json!(format!("PutEvents: {code} (HTTP 400): it failed")));
+    }
+}
+
+#[tokio::test]
 async fn what_a_stranger_may_write_into_the_log() {
     for (id, logged) in [("x".repeat(128), true), ("x".repeat(129), false), ("a b".into(), false), ("é".into(), false)]
     {

@@ -139,6 +139,16 @@ async fn the_start_finds_no_bus() {
 }
 
 #[tokio::test]
+async fn a_name_that_no_bus_can_have() {
+    let app = App::start().await;
+    app.bus.always(LOOK, failed_call(400, "ValidationException"));
+    let answer = deliver(&app, NOW + FRESH).await;
+    assert_eq!((answer.status, answer.code()), (500, "misconfigured"));
+    assert_eq!(app.records()[0]["error"], "there is no event bus `scalekit-events`");
+    assert_eq!(warnings(&app), Vec::<Value>::new());
+}
+
+#[tokio::test]
 async fn an_unclear_look_changes_nothing() {
     let looks = [
         ("denied", failed_call(400, "AccessDeniedException"), "AccessDeniedException (HTTP 400): it failed"),
