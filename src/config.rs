@@ -459,6 +459,10 @@ mod tests {
                 "arn:aws:ssm:eu-central-1:123456789012:parameter/a",
                 "holds `arn:aws:ssm:eu-central-1:123456789012:parameter/a`",
             ),
+            (
+                "arn:aws:secretsmanager:eu-central-1:123456789012:scalekit-AbCdEf",
+                "holds `arn:aws:secretsmanager:eu-central-1:123456789012:scalekit-AbCdEf`",
+            ),
             (SECRET, "holds what looks like a signing secret"),
         ] {
             assert_eq!(read(arn).unwrap_err(), [ConfigError::new("WEBHOOK_SECRET_ARN", format!("{holds}; {should}"))]);

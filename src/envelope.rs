@@ -314,6 +314,8 @@ mod tests {
             r#"{"key1":"value1"}"#,
             r#"{"requestContext":{"stage":"x"}}"#,
             r#"{"Records":[]}"#,
+            r#"{"headers":[],"body":{}}"#,
+            r#"{"\ud800":1}"#,
         ] {
             assert_eq!(invocation(event).request().unwrap_err(), EnvelopeError::NotHttp, "{event}");
         }
@@ -359,7 +361,13 @@ mod tests {
             event["isBase64Encoded"] = json!(true);
             fails(&event, base64);
         }
-        assert_eq!(invocation(r#"{"body":"a","httpMethod":"POST","body":"b"}"#).request().unwrap_err(), kind);
+        for twice in [
+            r#"{"body":"a","httpMethod":"POST","body":"b"}"#,
+            r#"{"httpMethod":"POST","httpMethod":"POST"}"#,
+            r#"{"requestContext":{},"requestContext":{"http":{"method":"POST"}}}"#,
+        ] {
+            assert_eq!(invocation(twice).request().unwrap_err(), kind, "{twice}");
+        }
     }
 
     #[test]

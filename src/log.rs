@@ -281,3 +281,25 @@ pub fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
     tracing::error!(location, "panicked");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_levels_of_lambda() {
+        for (value, expected) in [
+            (None, LevelFilter::INFO),
+            (Some("TRACE"), LevelFilter::TRACE),
+            (Some("DEBUG"), LevelFilter::DEBUG),
+            (Some("INFO"), LevelFilter::INFO),
+            (Some("WARN"), LevelFilter::WARN),
+            (Some("ERROR"), LevelFilter::ERROR),
+            (Some("FATAL"), LevelFilter::OFF),
+            (Some("fatal"), LevelFilter::OFF),
+            (Some("loud"), LevelFilter::INFO),
+        ] {
+            assert_eq!(level(value), expected, "{value:?}");
+        }
+    }
+}
