@@ -247,7 +247,9 @@ impl HttpConnector for AmazonConnector {
         HttpConnectorFuture::new(async move {
             call.await.inspect_err(|error| {
                 if is_of_unknown_issuer(error) && !elsewhere.swap(true, Ordering::Relaxed) {
-                    tracing::info!("AWS is behind a certificate that is not Amazon's: the system's authorities are read");
+                    tracing::info!(
+                        "AWS is behind a certificate that is not Amazon's: the system's authorities are read"
+                    );
                 }
             })
         })

@@ -70,7 +70,8 @@ impl Invocation {
         if Method::from_bytes(method.as_bytes()).is_err() {
             return Err(EnvelopeError::Malformed("the method is not an HTTP method"));
         }
-        if envelope.headers.malformed || envelope.multi_value_headers.malformed {
+        let headers = envelope.headers.or(envelope.multi_value_headers);
+        if headers.malformed {
             return Err(EnvelopeError::Malformed("a header's value is not an HTTP header value"));
         }
         let body = match envelope.body.0 {
@@ -81,7 +82,7 @@ impl Invocation {
             Cow::Borrowed(body) => Cow::Borrowed(body.as_bytes()),
             Cow::Owned(body) => Cow::Owned(body.into_bytes()),
         };
-        Ok(Request { payload, method, headers: envelope.headers.or(envelope.multi_value_headers), body })
+        Ok(Request { payload, method, headers, body })
     }
 
     /// The event's JSON if it is an object: serde would take an array for a struct too, its elements for the members.

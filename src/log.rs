@@ -193,10 +193,13 @@ impl Format {
 /// Reads `AWS_LAMBDA_LOG_LEVEL`; Lambda's own default is INFO, and its FATAL is above every level here.
 #[must_use]
 pub fn level(value: Option<&str>) -> LevelFilter {
-    match value {
-        Some(value) if value.eq_ignore_ascii_case("fatal") => LevelFilter::OFF,
-        Some(value) => value.parse().unwrap_or(LevelFilter::INFO),
-        None => LevelFilter::INFO,
+    match value.unwrap_or_default().to_ascii_lowercase().as_str() {
+        "trace" => LevelFilter::TRACE,
+        "debug" => LevelFilter::DEBUG,
+        "warn" => LevelFilter::WARN,
+        "error" => LevelFilter::ERROR,
+        "fatal" => LevelFilter::OFF,
+        _ => LevelFilter::INFO,
     }
 }
 
@@ -298,6 +301,8 @@ mod tests {
             (Some("FATAL"), LevelFilter::OFF),
             (Some("fatal"), LevelFilter::OFF),
             (Some("loud"), LevelFilter::INFO),
+            (Some("0"), LevelFilter::INFO),
+            (Some(""), LevelFilter::INFO),
         ] {
             assert_eq!(level(value), expected, "{value:?}");
         }

@@ -219,7 +219,7 @@ impl Store {
         let until = Instant::now() + READ_TIME;
         let current = self.call("AWSCURRENT", until).await.and_then(|version| version.ok_or_else(|| self.missing()))?;
         let created = current.created_date.and_then(|created| SystemTime::try_from(created).ok());
-        let previous_until = created.map(|created| created + ROTATION_TIME);
+        let previous_until = created.and_then(|created| created.checked_add(ROTATION_TIME));
         let mut keys = Keys { previous_until, ..Keys::default() };
         keys.current.id = current.version_id;
         let wrong = match self.usable(current.secret_string) {
