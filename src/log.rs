@@ -258,10 +258,6 @@ impl Visit for Line {
         self.member(field.name(), &value);
     }
 
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.member(field.name(), &value);
-    }
-
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.member(field.name(), &value);
     }

@@ -17,6 +17,9 @@ use tokio_rustls::{TlsAcceptor, rustls};
 
 use crate::{endpoint::Endpoint, process::Surroundings};
 
+/// What is logged when the system's authorities are asked.
+const ELSEWHERE: &str = "AWS is behind a certificate that is not Amazon's: the system's authorities are read";
+
 /// TLS in front of an endpoint.
 struct Tls {
     url: String,
@@ -97,10 +100,19 @@ async fn an_authority_that_nobody_knows_is_not_trusted() {
     assert_eq!(around.aws.connections(), 0);
     let lines = process.stop().await.lines();
     let told: Vec<_> = lines.iter().map(|line| &line["message"]).collect();
-    let elsewhere = "AWS is behind a certificate that is not Amazon's: the system's authorities are read";
-    assert_eq!(told[..2], [elsewhere, "could not look whether the bus exists"], "{lines:?}");
+    assert_eq!(told[..2], [ELSEWHERE, "could not look whether the bus exists"], "{lines:?}");
     let error = lines.last().unwrap()["error"].as_str().unwrap();
     assert!(error.contains("invalid peer certificate: UnknownIssuer"), "{error}");
+}
+
+#[tokio::test]
+async fn an_endpoint_out_of_reach_says_nothing_of_authorities() {
+    let mut around = Surroundings::new().await;
+    around.set("AWS_ENDPOINT_URL", &Endpoint::closed().url());
+    let process = around.start();
+    assert_eq!(around.invoke().await.code(), "bus-unavailable");
+    let log = process.stop().await.lines();
+    assert!(log.iter().all(|line| line["message"] != ELSEWHERE), "{log:?}");
 }
 
 #[tokio::test]
