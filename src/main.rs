@@ -65,7 +65,10 @@ async fn start() -> Result<Function, Error> {
     }
 
     let bus = Bus::new(aws_sdk_eventbridge::Client::new(&sdk), &config.bus);
-    let queue = |url: Option<String>| url.map(|url| Queue::new(aws_sdk_sqs::Client::new(&sdk), &url));
+    let queue = |url: Option<String>| {
+        let sdk = sdk.clone();
+        url.map(|url| Queue::new(move || aws_sdk_sqs::Client::new(&sdk), &url))
+    };
     let function = Function {
         keyring: match config.secret {
             Secret::Keys(keys) => Keyring::fixed(keys),

@@ -142,15 +142,18 @@ fn subjects(aws: &Aws, directory: &Path, wanted: impl Fn(&str) -> bool) -> Resul
         ("EVENT_BUS_NAME", "bench".to_owned()),
     ];
     let secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:bench".to_owned();
-    let template =
-        [("WEBHOOK_SECRET_ARN", secret_arn), ("PARKING_QUEUE_URL", format!("{}/123456789012/parking", aws.url))];
+    let template = [
+        ("WEBHOOK_SECRET_ARN", secret_arn),
+        ("PARKING_QUEUE_URL", format!("{}/123456789012/parking", aws.url)),
+        ("REFUSED_QUEUE_URL", format!("{}/123456789012/refused", aws.url)),
+    ];
     let plain = [("WEBHOOK_SECRET", SECRET.to_owned())];
     // The benchmark's own authority among as many others as on Lambda: Amazon's alone for the function, unless told otherwise.
     let amazon = [("AWS_CA_BUNDLE", directory.join("amazon.pem").display().to_string())];
     let system = [("SSL_CERT_FILE", directory.join("system.pem").display().to_string())];
     let subjects: [(_, _, &[&[_]]); 5] = [
         ("function, as the template deploys it", "scalekit-eventbridge", &[&template, &amazon]),
-        ("function, plain: no queue, no secret store", "scalekit-eventbridge", &[&plain, &amazon]),
+        ("function, plain: no queues, no secret store", "scalekit-eventbridge", &[&plain, &amazon]),
         ("function, trusting the whole system bundle", "scalekit-eventbridge", &[&template, &system]),
         ("lean: only forwards", "lean", &[&amazon]),
         ("defaults: only forwards", "defaults", &[&system]),

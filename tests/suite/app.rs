@@ -131,8 +131,11 @@ impl App {
                 .retry_config(aws_sdk_sqs::config::retry::RetryConfig::disabled())
                 .build(),
         );
-        self.function.parking = Some(Queue::new(client.clone(), &self.queue.queue_url("parking")));
-        self.function.refused = Some(Queue::new(client, &self.queue.queue_url("refused")));
+        let queue = |name| {
+            let client = client.clone();
+            Some(Queue::new(move || client, &self.queue.queue_url(name)))
+        };
+        (self.function.parking, self.function.refused) = (queue("parking"), queue("refused"));
         self
     }
 
