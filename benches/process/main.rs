@@ -177,8 +177,10 @@ fn build(package: &str) -> Result<PathBuf> {
     }) {
         cargo.env_remove(name);
     }
+    let (kind, directory) =
+        if package == "scalekit-eventbridge" { ("--bin", "release") } else { ("--example", "release/examples") };
     let cargo = cargo
-        .args(["build", "--release", "--locked", "--package", package])
+        .args(["build", "--release", "--locked", "--package", package, kind, package])
         .arg("--target-dir")
         .arg(&target)
         .current_dir(&root)
@@ -186,7 +188,7 @@ fn build(package: &str) -> Result<PathBuf> {
     if !cargo.success() {
         return Err(format!("could not build {package}").into());
     }
-    Ok(target.join("release").join(package).canonicalize()?)
+    Ok(target.join(directory).join(package).canonicalize()?)
 }
 
 /// A process of a subject, and the Runtime API that it alone has.
