@@ -156,7 +156,7 @@ impl ProfileKeys {
         };
         Err(CredentialsError::invalid_configuration(format!(
             "the profile `{}` has `{elsewhere}` in the place of keys, which is not supported here; \
-             `aws configure export-credentials --format env` prints its keys as variables",
+             AWS CLI 2 prints its keys as variables: `aws configure export-credentials --format env`",
             self.0.selected_profile()
         )))
     }

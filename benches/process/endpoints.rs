@@ -182,7 +182,7 @@ pub struct Aws {
 
 impl Aws {
     /// Serves with a certificate of a new authority, which is written to two bundles: after Amazon's own roots, which the
-    /// function trusts on Lambda, and after all that this system trusts.
+    /// function trusts first, and after all that this system trusts.
     pub fn start(directory: &Path, secret: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let mut authority = CertificateParams::new([])?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

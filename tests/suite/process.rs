@@ -564,7 +564,7 @@ async fn a_profile_without_keys_of_its_own_is_told() {
         let error = lines.last().unwrap()["error"].as_str().unwrap();
         let expected = format!(
             "the profile `ours` has `{member}` in the place of keys, which is not supported here; \
-             `aws configure export-credentials --format env` prints its keys as variables"
+             AWS CLI 2 prints its keys as variables: `aws configure export-credentials --format env`"
         );
         assert!(error.ends_with(&expected), "{error}");
     }
