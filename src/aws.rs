@@ -211,7 +211,18 @@ pub fn amazon_first(others: TrustStore) -> Result<SharedHttpClient, ConfigError>
 fn client(trust: TrustStore) -> Result<SharedHttpClient, ConfigError> {
     let tls = TlsContext::builder().with_trust_store(trust).build();
     let tls = tls.map_err(|error| ConfigError::new("AWS_CA_BUNDLE", error.to_string()))?;
-    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https())
+    let client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https();
+    Ok(SharedHttpClient::new(Unrehearsed(client)))
+}
+
+/// Connects when there is a call. The SDK would have the client read its authorities for each service, and forget them.
+#[derive(Debug)]
+struct Unrehearsed(SharedHttpClient);
+
+impl HttpClient for Unrehearsed {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        self.0.http_connector(settings, components)
+    }
 }
 
 /// See [`amazon_first`].
