@@ -2,6 +2,7 @@
 
 use std::{env, io, panic, process::ExitCode, sync::Arc, time::SystemTime};
 
+use aws_types::SdkConfig;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use scalekit_eventbridge::{
     aws,
@@ -14,6 +15,10 @@ use scalekit_eventbridge::{
     queue::Queue,
     secret::Keyring,
 };
+use tokio::{
+    runtime::{self, Handle},
+    task::JoinError,
+};
 
 fn main() -> ExitCode {
     let format = log::Format::parse(variable("AWS_LAMBDA_LOG_FORMAT").as_deref());
@@ -25,9 +30,9 @@ fn main() -> ExitCode {
     // Threads serve nobody where Lambda sends one event at a time.
     let concurrent = variable("AWS_LAMBDA_MAX_CONCURRENCY").is_some_and(|value| value.parse().unwrap_or(1) > 1);
     let runtime = if concurrent {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()
+        runtime::Builder::new_multi_thread().enable_all().build()
     } else {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()
+        runtime::Builder::new_current_thread().enable_all().build()
     };
     match runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(run())) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,25 +69,25 @@ async fn start() -> Result<Function, Error> {
         tracing::warn!(warning, "configuration");
     }
 
-    let bus = Bus::new(aws_sdk_eventbridge::Client::new(&sdk), &config.bus);
+    // At once, and at most two seconds for both: the time of a cold start.
+    let now = SystemTime::now();
+    let (keyring, (bus, look)) = tokio::join!(keyring(config.secret, config.real_lambda, &sdk, now), async {
+        let bus = Bus::new(aws_sdk_eventbridge::Client::new(&sdk), &config.bus);
+        let look = bus.look(now).await;
+        (bus, look)
+    });
     let queue = |url: Option<String>| {
         let sdk = sdk.clone();
         url.map(|url| Queue::new(move || aws_sdk_sqs::Client::new(&sdk), &url))
     };
     let function = Function {
-        keyring: match config.secret {
-            Secret::Keys(keys) => Keyring::fixed(keys),
-            Secret::Arn(arn) => Keyring::stored(aws_sdk_secretsmanager::Client::new(&sdk), &arn, config.real_lambda),
-        },
+        keyring: keyring?,
         rules: Rules { tolerance: config.tolerance, unknown_events: config.unknown_events },
         bus,
         parking: queue(config.parking_queue_url),
         refused: queue(config.refused_queue_url),
         address: Address { bus: config.bus, source: config.source },
     };
-    // At once, and at most two seconds for both: the time of a cold start.
-    let now = SystemTime::now();
-    let (look, ()) = tokio::join!(function.bus.look(now), function.keyring.refresh(now));
     if look == Look::Missing {
         let reason = format!(
             "holds `{}`, but there is no such event bus in this account and region; it should hold one that exists",
@@ -96,6 +101,22 @@ async fn start() -> Result<Function, Error> {
         }
     }
     Ok(function)
+}
+
+/// The keys. A stored secret is read in a thread of its own: a connection is mostly computing, and there are two to be made.
+async fn keyring(secret: Secret, real_lambda: bool, sdk: &SdkConfig, now: SystemTime) -> Result<Keyring, JoinError> {
+    match secret {
+        Secret::Keys(keys) => Ok(Keyring::fixed(keys)),
+        Secret::Arn(arn) => {
+            let sdk = sdk.clone();
+            let read = move || {
+                let keyring = Keyring::stored(aws_sdk_secretsmanager::Client::new(&sdk), &arn, real_lambda);
+                Handle::current().block_on(keyring.refresh(now));
+                keyring
+            };
+            tokio::task::spawn_blocking(read).await
+        }
+    }
 }
 
 fn variable(name: &str) -> Option<String> {
