@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    mem,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -91,6 +92,8 @@ type Plan = Box<dyn FnMut(&Recorded) -> Option<Behaviour> + Send>;
 #[derive(Default)]
 struct State {
     connections: usize,
+    /// The connections that are served.
+    served: JoinSet<Option<()>>,
     requests: Vec<Recorded>,
     taken: Vec<Taken>,
     script: VecDeque<(String, Behaviour)>,
@@ -170,13 +173,20 @@ impl Endpoint {
         let listener = self.listen(1024);
         let state = Arc::clone(&self.state);
         self.server = Some(tokio::spawn(async move {
-            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                state.lock().unwrap().connections += 1;
-                connections.spawn(serve(stream, Arc::clone(&state)));
-                while connections.try_join_next().is_some() {}
+                let serve = serve(stream, Arc::clone(&state));
+                let mut state = state.lock().unwrap();
+                state.connections += 1;
+                state.served.spawn(serve);
+                while state.served.try_join_next().is_some() {}
             }
         }));
+    }
+
+    /// Ends all connections. It takes new ones.
+    pub async fn hang_up(&self) {
+        let mut served = mem::take(&mut self.state().served);
+        served.shutdown().await;
     }
 
     fn listen(&mut self, backlog: u32) -> TcpListener {
@@ -277,6 +287,9 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         if let Some(server) = &self.server {
             server.abort();
+        }
+        if let Ok(mut state) = self.state.lock() {
+            state.served.abort_all();
         }
     }
 }

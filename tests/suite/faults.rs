@@ -482,6 +482,21 @@ async fn everything_hangs() {
     assert!(took > Duration::from_secs(7), "the time there is, is used: {took:?}");
 }
 
+/// Lambda freezes a function between deliveries, and AWS ends the connections that are not used meanwhile.
+#[tokio::test]
+async fn a_connection_that_ended_since_the_last_delivery() {
+    let app = App::start().await;
+    assert_eq!(deliver(&app, "connected", PLENTY).await.answer.status, 200);
+    app.bus.hang_up().await;
+    let lag = Lag::measure();
+
+    let Met { answer, took } = deliver(&app, "hung up", PLENTY).await;
+
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(took < lag.and(Duration::from_secs(1)), "at once, not after an attempt's time: {took:?}, {lag:?}");
+    assert_eq!((app.bus.connections(), app.bus.calls("PutEvents")), (2, 2));
+}
+
 /// Panics in the middle of a call to the bus, for as long as it is told to.
 #[derive(Debug, Clone, Default)]
 struct Panicking(Arc<AtomicBool>);
