@@ -16,10 +16,12 @@ SAM := env -u AWS_PROFILE SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR='$(CURDIR)/.tool
 # Python is not to leave bytecode beside the tests.
 export PYTHONDONTWRITEBYTECODE := 1
 
-# The steps of a target are in the order in which they fail fastest: they don't run side by side.
+# The steps of a target are in the order in which they fail fastest: they don't run side by side. Only the tools' do.
+ifneq ($(MAKECMDGOALS),installed)
 .NOTPARALLEL:
+endif
 .DELETE_ON_ERROR:
-.PHONY: help demo watch test bench events schemas tools build prerequisites clean
+.PHONY: help demo watch test bench events schemas tools installed build prerequisites clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -33,17 +35,16 @@ watch: tools build ## Leave the demo's function and bus running, to send deliver
 # The end-to-end tests come last: they take longest, and their summary closes the output.
 test: tools ## Run all checks and tests
 	cargo fmt --all --check
-	cargo clippy --all-targets --all-features --locked -- -D warnings
+	cargo clippy --workspace --exclude defaults --all-targets --all-features --locked -- -D warnings
 	cargo clippy --no-default-features --lib --locked -- -D warnings
-	cargo clippy --package benches --package lean --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --all-features --locked
 	cargo test --all-features --locked
 	$(SAM) validate --lint --template-file template.yaml
 	cargo build --locked
 	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider tests/e2e
 
-bench: prerequisites ## Measure the function's own work and the whole process, and draw the README's chart
-	cargo bench --locked --package benches
+bench: .tools/cargo-lambda/.installed ## Measure the function's own work and the whole process, and draw the README's chart
+	PATH="$(CURDIR)/.tools/cargo-lambda/bin:$$PATH" cargo bench --locked --package benches
 
 events: prerequisites ## Write the envelopes in events/ again, from the bodies in events/bodies/
 	cargo run --locked --example events
@@ -51,7 +52,11 @@ events: prerequisites ## Write the envelopes in events/ again, from the bodies i
 schemas: prerequisites ## Write the schemas in events/schemas/ again, from the Rust types
 	cargo run --locked --no-default-features --features schemas --example schemas
 
-tools: $(TOOLS) ## Install the pinned tools into .tools/ (the other commands do so when needed)
+tools: prerequisites ## Install the pinned tools into .tools/ (the other commands do so when needed)
+	@$(MAKE) --no-print-directory --jobs=2 installed
+
+installed: $(TOOLS)
+	@:
 
 # A changed pin file installs the tool anew. An install that was interrupted leaves no stamp, and starts over.
 .tools/%/.installed: tests/tools/%.txt | prerequisites
