@@ -3,6 +3,8 @@
 //!
 //! Lambda's Runtime API and AWS are served here, on loopback: what the network adds on Lambda is not in these figures.
 //!
+//! It builds with Cargo Lambda, which `make bench` installs; by hand it must be on the path.
+//!
 //! ```sh
 //! cargo bench -p benches --bench process            # 30 rounds
 //! cargo bench -p benches --bench process -- 5 function lean    # a quick look, at some of them alone
@@ -160,15 +162,15 @@ fn subjects(aws: &Aws, directory: &Path, wanted: impl Fn(&str) -> bool) -> Resul
     ];
     let subjects = subjects.into_iter().filter(|(name, ..)| wanted(name)).map(|(name, package, own)| {
         let variables = common.iter().chain(own.iter().copied().flatten()).cloned().collect();
-        Ok(Subject { name, binary: build(package)?, variables })
+        Ok(Subject { name, binary: build(package, directory)?, variables })
     });
     subjects.collect()
 }
 
-fn build(package: &str) -> Result<PathBuf> {
+/// Cargo Lambda has a compiler flag, a linker and a C library of its own, so nothing else builds what is deployed.
+fn build(package: &str, directory: &Path) -> Result<PathBuf> {
     eprintln!("building {package}");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let kind = if package == "scalekit-eventbridge" { "--bin" } else { "--example" };
     let mut cargo = Command::new(env!("CARGO"));
     // What `cargo bench` tells of this package would have others rebuilt.
     for (name, _) in env::vars_os().filter(|(name, _)| {
@@ -177,18 +179,15 @@ fn build(package: &str) -> Result<PathBuf> {
     }) {
         cargo.env_remove(name);
     }
-    let (kind, directory) =
-        if package == "scalekit-eventbridge" { ("--bin", "release") } else { ("--example", "release/examples") };
     let cargo = cargo
-        .args(["build", "--release", "--locked", "--package", package, kind, package])
-        .arg("--target-dir")
-        .arg(&target)
-        .current_dir(&root)
+        .args(["lambda", "build", "--release", "--locked", "--package", package, kind, package, "--lambda-dir"])
+        .arg(directory)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .status()?;
     if !cargo.success() {
         return Err(format!("could not build {package}").into());
     }
-    Ok(target.join(directory).join(package).canonicalize()?)
+    Ok(directory.join(package).join("bootstrap"))
 }
 
 /// A process of a subject, and the Runtime API that it alone has.
