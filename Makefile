@@ -7,8 +7,10 @@ PYTHON ?= python3
 PYTHON_VERSION := 3.11
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
-TOOLS := $(addprefix .tools/,$(addsuffix /.installed,cargo-lambda sam emulator bindings checkov))
+# Those that take longest come first.
+TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda))
 EMULATOR_PYTHON := .tools/emulator/bin/python
+WITH_CARGO_LAMBDA := PATH='$(CURDIR)/.tools/cargo-lambda/bin':"$$PATH"
 
 # Unless told not to, the SAM CLI insists on the profile that is set, reports its use, and writes to the home folder.
 SAM := env -u AWS_PROFILE SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR='$(CURDIR)/.tools/sam' .tools/sam/bin/sam
@@ -32,7 +34,8 @@ demo: tools build ## Send every event through the function to a local bus, and s
 watch: tools build ## Leave the demo's function and bus running, to send deliveries by hand
 	@$(EMULATOR_PYTHON) tests/e2e/demo.py --play
 
-# The end-to-end tests come last: they take longest, and their summary closes the output.
+# The end-to-end tests come last: they take longest, and their summary closes the output. Those of the deployment wait for
+# the release, which takes minutes the first time and is built beside the others.
 test: tools ## Run all checks and tests
 	cargo fmt --all --check
 	cargo clippy --workspace --exclude defaults --all-targets --all-features --locked -- -D warnings
@@ -41,10 +44,13 @@ test: tools ## Run all checks and tests
 	cargo test --all-features --locked
 	$(SAM) validate --lint --template-file template.yaml
 	cargo build --locked
-	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider tests/e2e
+	@echo 'Compiling the release beside the end-to-end tests'
+	@$(WITH_CARGO_LAMBDA) cargo lambda build --release --locked --quiet & \
+	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider tests/e2e/test_[!d]*.py tests/e2e/test_d*.py; status=$$?; \
+	wait; exit $$status
 
 bench: .tools/cargo-lambda/.installed ## Measure the function's own work and the whole process, and draw the README's chart
-	PATH="$(CURDIR)/.tools/cargo-lambda/bin:$$PATH" cargo bench --locked --package benches
+	$(WITH_CARGO_LAMBDA) cargo bench --locked --package benches
 
 events: prerequisites ## Write the envelopes in events/ again, from the bodies in events/bodies/
 	cargo run --locked --example events
