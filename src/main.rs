@@ -15,10 +15,7 @@ use scalekit_eventbridge::{
     queue::Queue,
     secret::Keyring,
 };
-use tokio::{
-    runtime::{self, Handle},
-    task::JoinError,
-};
+use tokio::runtime::{self, Handle};
 
 fn main() -> ExitCode {
     let format = log::Format::parse(variable("AWS_LAMBDA_LOG_FORMAT").as_deref());
@@ -81,7 +78,7 @@ async fn start() -> Result<Function, Error> {
         url.map(|url| Queue::new(move || aws_sdk_sqs::Client::new(&sdk), &url))
     };
     let function = Function {
-        keyring: keyring?,
+        keyring,
         rules: Rules { tolerance: config.tolerance, unknown_events: config.unknown_events },
         bus,
         parking: queue(config.parking_queue_url),
@@ -104,9 +101,9 @@ async fn start() -> Result<Function, Error> {
 }
 
 /// The keys. A stored secret is read in a thread of its own: a connection is mostly computing, and there are two to be made.
-async fn keyring(secret: Secret, real_lambda: bool, sdk: &SdkConfig, now: SystemTime) -> Result<Keyring, JoinError> {
+async fn keyring(secret: Secret, real_lambda: bool, sdk: &SdkConfig, now: SystemTime) -> Keyring {
     match secret {
-        Secret::Keys(keys) => Ok(Keyring::fixed(keys)),
+        Secret::Keys(keys) => Keyring::fixed(keys),
         Secret::Arn(arn) => {
             let sdk = sdk.clone();
             let read = move || {
@@ -114,7 +111,9 @@ async fn keyring(secret: Secret, real_lambda: bool, sdk: &SdkConfig, now: System
                 Handle::current().block_on(keyring.refresh(now));
                 keyring
             };
-            tokio::task::spawn_blocking(read).await
+            let read = tokio::task::spawn_blocking(read).await;
+            // Its panic is ours: as an error, it would be logged with what it says.
+            read.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()))
         }
     }
 }
