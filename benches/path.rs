@@ -1,7 +1,7 @@
-//! What does our own code cost? `path` is all of it but the network: request in hand, entry in hand.
+//! The time of the function's own code, without the network.
 //!
-//! Beside it, for the same body: `envelope` is what Lambda's event costs before, bytes in hand, request in hand; and
-//! `sha256` is one pass over the body, without which no delivery can be verified.
+//! `path` is from the request to the entry. For the same body, `envelope` is from the invocation's JSON to the request, and
+//! `sha256` is one pass over the body, which every verification needs.
 
 use std::{
     hint::black_box,
@@ -12,26 +12,22 @@ use aws_sdk_eventbridge::{Client, Config, config::BehaviorVersion, types::PutEve
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use scalekit_eventbridge::{
     bus::Bus,
-    entry::Address,
-    envelope::{Invocation, Request},
-    event::{Event, UnknownEvents},
-    function::{Function, Rules},
+    entry::Entry,
+    event::UnknownEvents,
+    function::{Function, Policy, admit},
+    invocation::{Invocation, RawEvent, Request},
     problem::Problem,
     secret::{DEVELOPMENT_SECRET, Keyring},
     signature::Key,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-#[allow(dead_code, reason = "the samples need more of it")]
-#[path = "../examples/envelope/mod.rs"]
-mod envelope;
-use envelope::SignedDelivery;
+use test_support::SignedDelivery;
 
 /// The vendor's example.
 const EXAMPLE: &str = include_str!("../events/bodies/organization.sso_enabled.json");
 
-/// When the deliveries are signed, and when they arrive.
+/// The time of the signatures, and of the deliveries.
 const NOW: u64 = 1_760_434_167;
 
 fn now() -> SystemTime {
@@ -42,15 +38,15 @@ fn function() -> Function {
     let client = Client::from_conf(Config::builder().behavior_version(BehaviorVersion::latest()).build());
     Function {
         keyring: Keyring::fixed(vec![Key::parse(DEVELOPMENT_SECRET).unwrap()]),
-        rules: Rules { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward },
-        address: Address { bus: "scalekit".into(), source: "scalekit".into() },
+        policy: Policy { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward },
+        source: "scalekit".into(),
         bus: Bus::new(client, "scalekit"),
-        parking: None,
-        refused: None,
+        parking_queue: None,
+        dead_letter_queue: None,
     }
 }
 
-/// The example, grown to about this many bytes with what a directory's users hold.
+/// The example, extended to about this size with users of a directory.
 fn body(bytes: usize) -> String {
     let mut event: Value = serde_json::from_str(EXAMPLE).unwrap();
     let user = json!({
@@ -66,26 +62,34 @@ fn signed(body: &str) -> SignedDelivery {
     SignedDelivery::new(&Key::parse(DEVELOPMENT_SECRET).unwrap(), "msg_2aXyZ", NOW, body.as_bytes())
 }
 
-fn invocation(delivery: &SignedDelivery) -> Invocation {
+fn raw_event(delivery: &SignedDelivery) -> RawEvent {
     serde_json::from_str(&delivery.function_url().to_string()).unwrap()
+}
+
+fn request(event: &RawEvent) -> Request<'_> {
+    match event.read(None) {
+        Invocation::Http(request) => request,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// From the request to the entry, or to the first problem.
 fn path(function: &Function, request: &Request<'_>) -> Result<PutEventsRequestEntry, Problem> {
-    let delivery = function.admit(request)?;
+    let delivery = admit(request)?;
     let keys = function.keyring.keys();
-    let verified = delivery.verify(keys.at(now()), now(), function.rules.tolerance).map_err(Problem::Signature)?;
-    let event = Event::parse(&verified, function.rules.unknown_events).map_err(Problem::Event)?;
-    let entry = function.address.entry(&event, None).map_err(Problem::ContentTooLarge)?;
-    Ok(entry.to_request_entry())
+    let verified =
+        delivery.verify(keys.valid_at(now()), now(), function.policy.tolerance).map_err(Problem::Signature)?;
+    let event = function.parse(&verified)?;
+    let entry = Entry::new(&function.source, &event, None).map_err(Problem::ContentTooLarge)?;
+    Ok(entry.to_request_entry(function.bus.name()))
 }
 
 fn accepted(c: &mut Criterion) {
     let function = function();
     for (name, bytes) in [("500 B", 500), ("10 KB", 10_000), ("100 KB", 100_000), ("900 KB", 900_000)] {
         let delivery = signed(&body(bytes));
-        let invocation = invocation(&delivery);
-        let request = invocation.request().unwrap();
+        let event = raw_event(&delivery);
+        let request = request(&event);
         assert!(path(&function, &request).is_ok());
         let bytes = delivery.body.len();
         let envelope = delivery.function_url().to_string();
@@ -96,8 +100,8 @@ fn accepted(c: &mut Criterion) {
         group.bench_function("sha256", |b| b.iter(|| Sha256::digest(black_box(&delivery.body))));
         group.bench_function("envelope", |b| {
             b.iter(|| {
-                let invocation: Invocation = serde_json::from_slice(black_box(envelope.as_bytes())).unwrap();
-                invocation.request().unwrap().body.len()
+                let event: RawEvent = serde_json::from_slice(black_box(envelope.as_bytes())).unwrap();
+                self::request(&event).body.len()
             });
         });
     }
@@ -109,8 +113,8 @@ fn refused(c: &mut Criterion) {
     forged.signature = signed("another body").signature;
     let violating = signed(&EXAMPLE.replace("\"evt_", "\"event_").replace("\"env_", "\"environment_"));
     for (name, delivery) in [("a refused signature", forged), ("a violating body", violating)] {
-        let invocation = invocation(&delivery);
-        let request = invocation.request().unwrap();
+        let event = raw_event(&delivery);
+        let request = request(&event);
         assert!(path(&function, &request).is_err());
         c.bench_with_input(BenchmarkId::new("500 B", name), &request, |b, request| {
             b.iter(|| path(&function, black_box(request)).map_err(|problem| problem.body()));

@@ -1,15 +1,16 @@
-//! A consumer in Rust: a Lambda function behind a rule on the bus, which takes each event once, and typed.
+//! An example consumer: a Lambda function that is the target of a rule on the bus and handles each typed event once.
 //!
-//! It closes the accounts of users who left a directory, and tells of connections that go live. Its crate would need:
+//! It closes the accounts of users who were removed from a directory, and notifies organizations of enabled
+//! connections. A crate with this code needs these dependencies:
 //!
 //! ```toml
 //! aws_lambda_events = { version = "1", default-features = false, features = ["eventbridge"] }
 //! lambda_runtime = "1"
-//! scalekit-eventbridge = { git = "…", default-features = false }
+//! scalekit-events = { git = "…" }
 //! ```
 //!
-//! `cargo lambda watch --example consumer` runs it, and `cargo lambda invoke consumer --data-file event.json` sends it an
-//! event.
+//! `cargo lambda watch --example consumer` runs it, and `cargo lambda invoke consumer --data-file event.json` sends it
+//! an event.
 
 use std::{
     collections::HashSet,
@@ -18,9 +19,9 @@ use std::{
 
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use scalekit_eventbridge::{
+use scalekit_events::{
     catalogue::EventType,
-    data::{Data, Unfit},
+    data::{Data, DataError},
     detail::Detail,
 };
 use serde_json::json;
@@ -30,7 +31,7 @@ async fn main() -> Result<(), Error> {
     let consumer = &Consumer::default();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<EventBridgeEvent<Detail>>| {
         let detail = event.payload.detail;
-        // An error has Lambda try again, twice, and then hand the event to the function's dead-letter queue.
+        // After an error, Lambda retries twice and then sends the event to the function's dead-letter queue.
         let action = consumer.consume(&detail)?;
         println!("{}", json!({"event_id": detail.id, "type": detail.r#type, "action": format!("{action:?}")}));
         Ok::<(), Error>(())
@@ -38,58 +39,59 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// What an event has this consumer do.
+/// The action that an event requires.
 #[derive(Debug, PartialEq, Eq)]
 enum Action {
     /// Close the account of this directory user in this organization.
     CloseAccount { user: String, organization: String },
-    /// Tell the people of this organization that they can log in with the connection.
+    /// Notify this organization that its users can log in with the connection.
     TellOfConnection { connection: String, organization: String },
-    /// Nothing: it was done when the event came before.
+    /// Nothing, because the event was handled before.
     DoneBefore,
-    /// Nothing: the event is about something else.
-    NotMine,
+    /// Nothing, because this consumer does not handle events of this type.
+    Ignore,
 }
 
-/// What outlives an invocation.
+/// The state that is kept between invocations.
 #[derive(Default)]
 struct Consumer {
-    /// The ids of events that were taken. The bus delivers at least once.
+    /// The ids of the events that were handled. They are needed because the bus delivers at least once.
     ///
-    /// This forgets when Lambda ends the process, and another process doesn't know it. Where that matters, this is a table:
-    /// a conditional `PutItem` in DynamoDB with a time to live, as the idempotency of Powertools for AWS Lambda does it.
-    done: Mutex<HashSet<String>>,
+    /// The set is lost when Lambda ends the process, and concurrent processes do not share it. If that matters, use a
+    /// database table instead, such as a conditional `PutItem` in DynamoDB with a time to live, as the idempotency
+    /// utility of Powertools for AWS Lambda does.
+    handled: Mutex<HashSet<String>>,
 }
 
 impl Consumer {
-    /// Takes an event, once.
+    /// Handles an event, unless it was handled before.
     ///
     /// # Errors
-    /// When `data` isn't what the catalogue says, in a type that this consumer takes.
-    fn consume(&self, detail: &Detail) -> Result<Action, Unfit> {
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        if done.contains(&detail.id) {
+    /// [`DataError`] if the `data` of a handled type differs from the catalogue.
+    fn consume(&self, detail: &Detail) -> Result<Action, DataError> {
+        let mut handled = self.handled.lock().unwrap_or_else(PoisonError::into_inner);
+        if handled.contains(&detail.id) {
             return Ok(Action::DoneBefore);
         }
         let action = action(detail)?;
-        // The work goes here. Only what is done is noted as done: else an event whose work fails would be lost.
-        done.insert(detail.id.clone());
+        // Do the work here. Record the event only after the work has succeeded: otherwise a failed event would be lost.
+        handled.insert(detail.id.clone());
         Ok(action)
     }
 }
 
-/// What to do. Types that this version doesn't know are no error, and neither are new members and values.
-fn action(detail: &Detail) -> Result<Action, Unfit> {
-    // Other types' `data` isn't read, so that a surprise in it is none of ours.
+/// Returns the action for an event. Unknown event types, new members and new values are not errors.
+fn action(detail: &Detail) -> Result<Action, DataError> {
+    // The `data` of other types is not read, so unexpected values in it cause no error here.
     if !matches!(detail.r#type, EventType::DirectoryUserDeleted | EventType::SsoEnabled) {
-        return Ok(Action::NotMine);
+        return Ok(Action::Ignore);
     }
     Ok(match detail.typed_data()? {
         Some(Data::DirectoryUser(user)) => Action::CloseAccount { user: user.id, organization: user.organization_id },
         Some(Data::Connection(connection)) => {
             Action::TellOfConnection { connection: connection.id, organization: connection.organization_id }
         }
-        _ => Action::NotMine,
+        _ => Action::Ignore,
     })
 }
 
@@ -102,7 +104,7 @@ mod tests {
     const ENABLED: &str = include_str!("../events/bodies/organization.sso_enabled.json");
     const DELETED: &str = include_str!("../events/bodies/organization.directory.user_deleted.json");
 
-    /// As Lambda's runtime reads it.
+    /// Reads an event with this detail as Lambda's runtime does.
     fn read(detail: &str) -> Detail {
         let event = format!(
             r#"{{"version": "0", "id": "00000000-0000-4000-8000-000000000000", "detail-type": "…", "source": "scalekit",
@@ -113,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn each_event_once() {
+    fn each_event_is_handled_once() {
         let consumer = Consumer::default();
-        let tell = Action::TellOfConnection {
+        let notify = Action::TellOfConnection {
             connection: "conn_94567862424830277".into(),
             organization: "org_83544995172188677".into(),
         };
@@ -123,31 +125,35 @@ mod tests {
             user: "diruser_95434876970365909".into(),
             organization: "org_83544995172188677".into(),
         };
-        assert_eq!(consumer.consume(&read(ENABLED)), Ok(tell));
+        assert_eq!(consumer.consume(&read(ENABLED)), Ok(notify));
         assert_eq!(consumer.consume(&read(DELETED)), Ok(close));
         assert_eq!(consumer.consume(&read(ENABLED)), Ok(Action::DoneBefore));
     }
 
     #[test]
-    fn what_fails_is_not_done() {
+    fn a_failed_event_is_handled_when_it_is_delivered_again() {
         let consumer = Consumer::default();
         let mut detail = read(ENABLED);
         let id = detail.data.as_mut().unwrap().remove("id").unwrap();
-        assert_eq!(consumer.consume(&detail).unwrap_err().to_string(), "not what the catalogue says: /data/id");
+        assert_eq!(consumer.consume(&detail).unwrap_err().to_string(), "`data` differs from the catalogue: /data/id");
         detail.data.as_mut().unwrap().insert("id".into(), id);
         assert!(matches!(consumer.consume(&detail), Ok(Action::TellOfConnection { .. })));
     }
 
     #[test]
-    fn types_and_members_that_come_later() {
+    fn new_members_values_and_types_are_accepted() {
         let mut event: Value = serde_json::from_str(ENABLED).unwrap();
         event["id"] = json!("evt_1");
         event["data"]["new"] = json!({"a": 1});
         event["data"]["provider"] = json!("NEW");
         assert!(matches!(action(&read(&event.to_string())), Ok(Action::TellOfConnection { .. })));
         event["type"] = json!("passkey.registered");
-        assert_eq!(action(&read(&event.to_string())), Ok(Action::NotMine));
+        assert_eq!(action(&read(&event.to_string())), Ok(Action::Ignore));
         event["type"] = json!("role.created");
-        assert_eq!(action(&read(&event.to_string())), Ok(Action::NotMine), "its data is none of a role");
+        assert_eq!(
+            action(&read(&event.to_string())),
+            Ok(Action::Ignore),
+            "the `data` of other types should not be read"
+        );
     }
 }

@@ -1,24 +1,10 @@
-//! Makes the envelopes in `events/` from the bodies in `events/bodies/`: `cargo run --example events`, or `make events`.
-//!
-//! They are signed with the development secret at a fixed time, so that they never change by themselves.
+//! Writes the envelopes in `events/` from the bodies in `events/bodies/`: `make events`.
 
-use std::{collections::BTreeMap, fs, path::Path};
-
-use scalekit_eventbridge::{secret::DEVELOPMENT_SECRET, signature::Key};
-use serde_json::Value;
-
-pub(crate) mod envelope;
-use envelope::SignedDelivery;
-
-/// When the samples are signed: 2025-10-14T09:29:27Z, the time of the vendor's own example.
-const SIGNED_AT: u64 = 1_760_434_167;
-
-/// When the stale sample is signed: 2001-09-09T01:46:40Z.
-const STALE_AT: u64 = 1_000_000_000;
+use std::{fs, path::Path};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("events");
-    let samples = samples(&folder)?;
+    let samples = test_support::samples(&folder)?;
     for (name, envelope) in &samples {
         let path = folder.join(name);
         fs::create_dir_all(path.parent().unwrap_or(&folder))?;
@@ -26,53 +12,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("{} envelopes written to {}", samples.len(), folder.display());
     Ok(())
-}
-
-/// Every sample, by its path below `events/`.
-///
-/// # Errors
-/// When a body can't be read, or isn't JSON.
-pub fn samples(folder: &Path) -> Result<BTreeMap<String, String>, Box<dyn std::error::Error>> {
-    let key = Key::parse(DEVELOPMENT_SECRET)?;
-    let mut samples = BTreeMap::new();
-    let mut add = |name: String, envelope: &Value| -> Result<(), serde_json::Error> {
-        samples.insert(name, serde_json::to_string_pretty(envelope)? + "\n");
-        Ok(())
-    };
-    for body in fs::read_dir(folder.join("bodies"))? {
-        let path = body?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let body = fs::read(path)?;
-        let event: Value = serde_json::from_slice(&body)?;
-        let id = event["id"].as_str().unwrap_or_default().replace("evt_", "msg_");
-        let signed = SignedDelivery::new(&key, &id, SIGNED_AT, &body);
-        add(format!("{name}.json"), &signed.function_url())?;
-        if name != "organization.sso_enabled" {
-            continue;
-        }
-
-        add("transports/http-api.json".into(), &signed.http_api())?;
-        add("transports/rest-api.json".into(), &signed.rest_api())?;
-        add("transports/base64.json".into(), &signed.in_base64(signed.function_url()))?;
-
-        let mut unsigned = signed.function_url();
-        unsigned["headers"].as_object_mut().map(|headers| headers.remove("webhook-signature"));
-        add("refused/unsigned.json".into(), &unsigned)?;
-
-        let mut tampered = signed.function_url();
-        tampered["body"] = String::from_utf8(body.clone())?.replace("\"enabled\": true", "\"enabled\": false").into();
-        add("refused/tampered.json".into(), &tampered)?;
-
-        let stale = SignedDelivery::new(&key, &id, STALE_AT, &body);
-        add("refused/stale.json".into(), &stale.function_url())?;
-
-        let mut violating = event.clone();
-        violating["id"] = "94568078213382471".into();
-        violating["occurred_at"] = "2025-10-14 09:29:27".into();
-        violating.as_object_mut().map(|event| event.remove("spec_version"));
-        let violating = serde_json::to_vec_pretty(&violating)?;
-        let violating = SignedDelivery::new(&key, &id, SIGNED_AT, &violating);
-        add("refused/violating.json".into(), &violating.function_url())?;
-    }
-    Ok(samples)
 }

@@ -1,4 +1,4 @@
-//! Signs a body now, as Scalekit would, and prints the envelope, or posts it to a function: no tunnel is needed to try one.
+//! Signs a body as Scalekit does, with the present time, and prints the envelope or posts the delivery to a URL.
 //!
 //! ```sh
 //! export WEBHOOK_SECRET=whsec_…
@@ -6,7 +6,7 @@
 //! cargo run --example send -- events/bodies/user.login.json > envelope.json && cargo lambda invoke --data-file envelope.json
 //! ```
 //!
-//! Without `WEBHOOK_SECRET` it signs with the development secret, which a local function takes and a deployed one refuses.
+//! Without `WEBHOOK_SECRET` it signs with the development secret, which only a local function accepts.
 
 use std::{
     env, fs,
@@ -15,10 +15,7 @@ use std::{
 };
 
 use scalekit_eventbridge::{secret::DEVELOPMENT_SECRET, signature::Key};
-
-#[allow(dead_code, reason = "the samples need more of it")]
-mod envelope;
-use envelope::SignedDelivery;
+use test_support::SignedDelivery;
 
 const USAGE: &str = "usage: cargo run --example send -- BODY_FILE [--post URL]";
 
@@ -40,7 +37,7 @@ fn run(arguments: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
     };
     let body = fs::read(file).map_err(|error| format!("{file}: {error}"))?;
     let secret = env::var("WEBHOOK_SECRET").unwrap_or_else(|_| DEVELOPMENT_SECRET.to_owned());
-    let key = Key::parse(&secret).map_err(|error| format!("WEBHOOK_SECRET {error}"))?;
+    let key = Key::parse(&secret).map_err(|error| format!("WEBHOOK_SECRET is invalid: {error}"))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let signed = SignedDelivery::new(&key, &format!("msg_{}", now.as_nanos()), now.as_secs(), &body);
 

@@ -1,42 +1,31 @@
-//! Does the bus have the events? `PutEvents`, read to the end, and a look at whether there is a bus at all.
+//! The event bus: puts entries on it, and proves that they are there.
 //!
-//! `PutEvents` answers HTTP 200 with failed entries in it, and answers success for a bus that doesn't exist. So an
-//! [`EventId`] is made here alone: from an entry without error, of a call that counts no other failures, to a bus that
-//! no look found missing.
+//! A successful `PutEvents` proves nothing by itself: it can contain failed entries, and it also succeeds for a bus that
+//! doesn't exist. Only this module makes an [`EventId`], and only if the entry has no error, the response is consistent, and
+//! the bus is not known to be missing.
 
 use std::{
     fmt,
     pin::pin,
     slice,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, SystemTime},
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
 };
 
-use aws_sdk_eventbridge::{
-    Client,
-    operation::{describe_event_bus::DescribeEventBusError, put_events::PutEventsOutput},
-    types::PutEventsResultEntry,
-};
+use aws_sdk_eventbridge::{Client, operation::put_events::PutEventsOutput, types::PutEventsResultEntry};
 use tokio::time::Instant;
 
 use crate::{
-    entry::Entry,
-    trouble::{Attempts, Fault, Trouble},
+    aws_error::{AwsError, ErrorClass},
+    bus_check::{BusCheck, BusStatus},
+    entry::{Entry, MAX_ENTRY_BYTES},
+    retry::retry,
 };
 
-/// How long a look at the bus may take.
-const LOOK_TIME: Duration = Duration::from_secs(1);
+/// The most entries that `PutEvents` accepts in one call.
+const MAX_ENTRIES: usize = 10;
 
-/// How old the last look may be before a delivery looks again.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_mins(5);
-
-/// The same after a look that failed in a way that may pass.
-const LOOK_AGAIN_SOON: Duration = Duration::from_secs(10);
-
-/// What the bus calls an event that it took: the proof that it has it.
+/// EventBridge's id of an event that it accepted: the proof that the bus has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventId(String);
 
@@ -46,15 +35,43 @@ impl fmt::Display for EventId {
     }
 }
 
-/// What a look at the bus shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Look {
-    /// There is such a bus.
-    Found,
-    /// There is none: `PutEvents` would take events for it and drop them.
-    Missing,
-    /// The look itself failed.
-    Unclear(Trouble),
+/// An entry, the caller's own data about its origin, and its result, which [`Bus::put`] sets.
+#[derive(Debug)]
+pub struct Submission<'a, T> {
+    origin: T,
+    entry: Entry<'a>,
+    /// A transient error until the bus has accepted the entry or refused it for good.
+    result: Mutex<Result<EventId, AwsError>>,
+}
+
+impl<'a, T> Submission<'a, T> {
+    /// An entry that has yet to be put on the bus. The origin is the caller's own data.
+    #[must_use]
+    pub fn new(origin: T, entry: Entry<'a>) -> Self {
+        Self { origin, entry, result: Mutex::new(Err(AwsError::transient("PutEvents: not called"))) }
+    }
+
+    /// The origin, and the proof that the bus has the entry.
+    ///
+    /// # Errors
+    /// [`AwsError`] in the place of the proof if the bus doesn't have the entry.
+    pub fn into_parts(self) -> (T, Result<EventId, AwsError>) {
+        (self.origin, self.result.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether another attempt can change the result.
+    fn is_open(&self) -> bool {
+        is_transient(&self.result.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sets the result for the case that the next call is cancelled.
+    fn set_cancelled(&self) {
+        self.set_result(Err(AwsError::transient("PutEvents: no answer in time")));
+    }
+
+    fn set_result(&self, result: Result<EventId, AwsError>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = result;
+    }
 }
 
 /// The event bus.
@@ -62,180 +79,208 @@ pub enum Look {
 pub struct Bus {
     client: Client,
     name: String,
-    /// What the last clear look showed.
-    missing: AtomicBool,
-    /// When the next look is due.
-    look_due: Mutex<SystemTime>,
+    check: BusCheck,
 }
 
 impl Bus {
-    /// A bus by name or ARN, not looked at yet.
+    /// A bus by its name or ARN. Whether it exists is not known yet.
     #[must_use]
     pub fn new(client: Client, name: &str) -> Self {
-        Self {
-            client,
-            name: name.to_owned(),
-            missing: AtomicBool::new(false),
-            look_due: Mutex::new(SystemTime::UNIX_EPOCH),
-        }
+        Self { client, name: name.to_owned(), check: BusCheck::default() }
     }
 
-    /// Looks whether there is such a bus, for at most a second, and remembers what it saw.
-    pub async fn look(&self, now: SystemTime) -> Look {
-        self.look_until(now, Instant::now() + LOOK_TIME).await
+    /// The name or ARN.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
-    async fn look_until(&self, now: SystemTime, until: Instant) -> Look {
-        // Before the call, so that of deliveries at once just one looks.
-        self.look_at(now + LOOK_AGAIN_AFTER);
-        let mut attempts = Attempts::of("DescribeEventBus", until.min(Instant::now() + LOOK_TIME));
-        let look = loop {
-            match attempts.attempt(pin!(self.look_once())).await {
-                Ok(look) => break look,
-                Err(trouble) => {
-                    if let Err(trouble) = attempts.pause_after(trouble).await {
-                        break Look::Unclear(trouble);
-                    }
-                }
-            }
-        };
-        match &look {
-            Look::Found => self.missing.store(false, Ordering::Relaxed),
-            Look::Missing => self.missing.store(true, Ordering::Relaxed),
-            Look::Unclear(trouble) => {
-                tracing::warn!(error = %trouble, "could not look whether the bus exists");
-                if trouble.fault == Fault::Transient {
-                    self.look_at(now + LOOK_AGAIN_SOON);
-                }
-            }
-        }
-        look
+    /// Checks whether the bus exists, for at most a second.
+    pub async fn check_exists(&self, now: SystemTime, until: Instant) -> BusStatus {
+        self.check.run(&self.client, &self.name, now, until).await
     }
 
-    async fn look_once(&self) -> Result<Look, Trouble> {
-        let Err(error) = self.client.describe_event_bus().name(&self.name).send().await else {
-            return Ok(Look::Found);
-        };
-        if error.as_service_error().is_some_and(DescribeEventBusError::is_resource_not_found_exception) {
-            return Ok(Look::Missing);
-        }
-        match Trouble::of_call("DescribeEventBus", &error) {
-            // No bus can have a name that EventBridge finds invalid.
-            trouble if trouble.fault == Fault::Payload => Ok(Look::Missing),
-            trouble => Err(trouble),
-        }
-    }
-
-    /// Puts up to ten entries on the bus and says what became of each, in their order.
+    /// Puts one entry on the bus.
     ///
-    /// While the bus is known to be missing, a look comes first; when one is due, it runs beside the call.
-    pub async fn put(&self, entries: &[Entry<'_>], now: SystemTime, until: Instant) -> Vec<Result<EventId, Trouble>> {
-        if self.is_missing() {
-            self.look_until(now, until).await;
-            if self.is_missing() {
-                return vec![Err(self.missing_trouble()); entries.len()];
-            }
-        }
-        let results = if self.take_due_look(now) {
-            let (put, look) = (pin!(self.put_all(entries, until)), pin!(self.look_until(now, until)));
-            tokio::join!(put, look).0
-        } else {
-            self.put_all(entries, until).await
-        };
-        // What a look saw meanwhile, this delivery's or another's, holds for these entries too.
-        if self.is_missing() { vec![Err(self.missing_trouble()); entries.len()] } else { results }
+    /// # Errors
+    /// [`AwsError`] if the bus doesn't have it.
+    pub async fn put_one(&self, entry: Entry<'_>, now: SystemTime, until: Instant) -> Result<EventId, AwsError> {
+        let submission = Submission::new((), entry);
+        self.put(slice::from_ref(&submission), now, until).await;
+        submission.into_parts().1
     }
 
-    /// Puts the entries, and those again that failed in a way that may pass.
-    async fn put_all(&self, entries: &[Entry<'_>], until: Instant) -> Vec<Result<EventId, Trouble>> {
-        let mut results = vec![Err(Trouble::transient("PutEvents: no result")); entries.len()];
-        let mut attempts = Attempts::of("PutEvents", until);
-        loop {
-            let open = results.iter_mut().zip(entries).filter(|(result, _)| passing(result).is_some());
-            let (open, put): (Vec<_>, Vec<_>) = open.unzip();
-            let judged = {
-                let call = pin!(self.put_once(&put));
-                attempts.attempt(call).await
-            };
-            let judged = match judged {
-                // Refused as a whole for the sake of any of them: alone, the others pass.
-                Err(trouble) if trouble.fault == Fault::Payload && put.len() > 1 => {
-                    let mut judged = Vec::new();
-                    for entry in put {
-                        judged.extend(Box::pin(self.put_all(slice::from_ref(entry), until)).await);
-                    }
-                    judged
+    /// Puts entries on the bus, in as few calls as the limits of `PutEvents` allow, and fills in their results.
+    ///
+    /// If the bus is known to be missing, its existence is checked again first. If the next check is due, it runs beside
+    /// the calls. If it finds no bus, the calls have failed.
+    pub async fn put<T: Sync>(&self, submissions: &[Submission<'_, T>], now: SystemTime, until: Instant) {
+        if self.check.is_missing() {
+            self.check_exists(now, until).await;
+        }
+        if !self.check.is_missing() {
+            let puts = pin!(self.put_all(submissions, until));
+            if self.check.take_due(now) {
+                let check = pin!(self.check_exists(now, until));
+                tokio::join!(puts, check);
+            } else {
+                puts.await;
+            }
+        }
+        // The check of a concurrent delivery may have found that the bus is missing.
+        if self.check.is_missing() {
+            let error = AwsError::new(ErrorClass::Misconfigured, format!("there is no event bus `{}`", self.name));
+            for submission in submissions {
+                submission.set_result(Err(error.clone()));
+            }
+        }
+    }
+
+    async fn put_all<T: Sync>(&self, submissions: &[Submission<'_, T>], until: Instant) {
+        for call in calls(submissions) {
+            // Each attempt has set the results of its entries.
+            let _ = retry("PutEvents", until, || self.put_open(call)).await;
+        }
+    }
+
+    /// One attempt at the entries of a call that are still open.
+    ///
+    /// # Errors
+    /// A transient error if another attempt is worth it, or the error of the whole call.
+    async fn put_open<T: Sync>(&self, call: &[Submission<'_, T>]) -> Result<(), AwsError> {
+        let open: Vec<_> = call.iter().filter(|submission| submission.is_open()).collect();
+        let outcome = self.put_once(&open).await;
+        if open.len() == 1 || !outcome.as_ref().is_err_and(|error| error.class == ErrorClass::Rejected) {
+            return outcome;
+        }
+        // One bad entry fails the whole call, so put them one by one. Until then, they have the result of a call that is
+        // cancelled.
+        let mut outcome = Ok(());
+        for submission in &open {
+            submission.set_cancelled();
+        }
+        for submission in open {
+            if let Err(error) = self.put_once(&[submission]).await
+                && error.class == ErrorClass::Transient
+            {
+                outcome = Err(error);
+            }
+        }
+        outcome
+    }
+
+    /// One call. Sets the result of each entry.
+    ///
+    /// # Errors
+    /// The error of the whole call, or one of the entries' transient errors.
+    async fn put_once<T: Sync>(&self, submissions: &[&Submission<'_, T>]) -> Result<(), AwsError> {
+        for submission in submissions {
+            submission.set_cancelled();
+        }
+        let entries = submissions.iter().map(|submission| submission.entry.to_request_entry(&self.name)).collect();
+        let output = self.client.put_events().set_entries(Some(entries)).send().await;
+        let results = output
+            .map_err(|error| AwsError::from_sdk("PutEvents", &error))
+            .and_then(|output| read_results(&output, submissions.len()));
+        match results {
+            Ok(results) => {
+                let transient = results.iter().find(|result| is_transient(result)).cloned();
+                submissions.iter().zip(results).for_each(|(submission, result)| submission.set_result(result));
+                transient.map_or(Ok(()), |error| error.map(|_| ()))
+            }
+            Err(error) => {
+                for submission in submissions {
+                    submission.set_result(Err(error.clone()));
                 }
-                judged => judged.unwrap_or_else(|trouble| vec![Err(trouble); put.len()]),
-            };
-            open.into_iter().zip(judged).for_each(|(result, judged)| *result = judged);
-
-            let Some(trouble) = results.iter().find_map(passing) else {
-                return results;
-            };
-            if attempts.pause_after(trouble.clone()).await.is_err() {
-                return results;
+                Err(error)
             }
         }
     }
+}
 
-    /// Makes one call, and says what became of each entry.
-    async fn put_once(&self, entries: &[&Entry<'_>]) -> Result<Vec<Result<EventId, Trouble>>, Trouble> {
-        let request = entries.iter().map(|entry| entry.to_request_entry()).collect();
-        let output = self.client.put_events().set_entries(Some(request)).send().await;
-        judge(&output.map_err(|error| Trouble::of_call("PutEvents", &error))?, entries.len())
-    }
+fn is_transient(result: &Result<EventId, AwsError>) -> bool {
+    result.as_ref().is_err_and(|error| error.class == ErrorClass::Transient)
+}
 
-    fn missing_trouble(&self) -> Trouble {
-        Trouble { fault: Fault::Deployment, reason: format!("there is no event bus `{}`", self.name) }
-    }
-
-    fn is_missing(&self) -> bool {
-        self.missing.load(Ordering::Relaxed)
-    }
-
-    /// Whether a look is due; of several deliveries at once, one is told so.
-    fn take_due_look(&self, now: SystemTime) -> bool {
-        let mut due = self.look_due.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = now >= *due;
-        if is_due {
-            *due = now + LOOK_AGAIN_AFTER;
+/// Divides submissions, in their order, into calls of at most ten entries and at most the size of the largest entry.
+fn calls<'s, 'a, T>(submissions: &'s [Submission<'a, T>]) -> impl Iterator<Item = &'s [Submission<'a, T>]> {
+    let (mut count, mut bytes) = (0, 0);
+    submissions.chunk_by(move |last, next| {
+        count += 1;
+        bytes += last.entry.bytes();
+        let fits = count < MAX_ENTRIES && bytes + next.entry.bytes() <= MAX_ENTRY_BYTES;
+        if !fits {
+            (count, bytes) = (0, 0);
         }
-        is_due
-    }
-
-    fn look_at(&self, due: SystemTime) {
-        *self.look_due.lock().unwrap_or_else(PoisonError::into_inner) = due;
-    }
+        fits
+    })
 }
 
-/// The trouble of an entry that is worth another try.
-fn passing(result: &Result<EventId, Trouble>) -> Option<&Trouble> {
-    result.as_ref().err().filter(|trouble| trouble.fault == Fault::Transient)
-}
-
-/// What became of each entry of a call that was answered with success.
-fn judge(output: &PutEventsOutput, count: usize) -> Result<Vec<Result<EventId, Trouble>>, Trouble> {
-    if output.entries().len() != count {
-        return Err(Trouble::transient(format!(
-            "PutEvents: answered for {} entries of {count}",
-            output.entries().len()
-        )));
+/// The result of each entry of a successful call, in the order of the entries.
+///
+/// # Errors
+/// [`AwsError`] if the response isn't about this number of entries.
+fn read_results(output: &PutEventsOutput, count: usize) -> Result<Vec<Result<EventId, AwsError>>, AwsError> {
+    let answered = output.entries().len();
+    if answered != count {
+        return Err(AwsError::transient(format!("PutEvents: the response has {answered} entries for {count}")));
     }
-    let mut results: Vec<_> = output.entries().iter().map(judge_entry).collect();
+    let mut results: Vec<_> = output.entries().iter().map(read_result).collect();
     let failed = results.iter().filter(|result| result.is_err()).count();
     if usize::try_from(output.failed_entry_count()) != Ok(failed) {
-        // It contradicts itself: believe nothing of it but what it says of failures.
-        let said = format!("PutEvents: {} failed entries, {failed} named", output.failed_entry_count());
-        results.iter_mut().filter(|result| result.is_ok()).for_each(|result| *result = Err(Trouble::transient(&*said)));
+        // The response contradicts itself: trust only the failures in it.
+        let reason = format!("PutEvents: FailedEntryCount is {}, but {failed} failed", output.failed_entry_count());
+        let succeeded = results.iter_mut().filter(|result| result.is_ok());
+        succeeded.for_each(|result| *result = Err(AwsError::transient(reason.clone())));
     }
     Ok(results)
 }
 
-fn judge_entry(entry: &PutEventsResultEntry) -> Result<EventId, Trouble> {
+fn read_result(entry: &PutEventsResultEntry) -> Result<EventId, AwsError> {
     match (entry.error_code(), entry.event_id()) {
-        (Some(code), _) => Err(Trouble::of_code("PutEvents, in the entry", code)),
+        (Some(code), _) => Err(AwsError::from_code("PutEvents, for the entry", code)),
         (None, Some(id)) if !id.is_empty() => Ok(EventId(id.to_owned())),
-        (None, _) => Err(Trouble::transient("PutEvents: success without an event id")),
+        (None, _) => Err(AwsError::transient("PutEvents: neither an error code nor an event id")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::Event, event::UnknownEvents, queue::Message, signature::Verified};
+
+    const BODY: &str = r#"{"spec_version":"1","id":"evt_1","type":"user.login","object":"User","environment_id":"env_1","occurred_at":"2025-10-14T09:29:27.5Z"}"#;
+
+    #[test]
+    fn there_are_as_few_calls_as_the_limits_allow() {
+        let small = 200;
+        let max = MAX_ENTRY_BYTES;
+        for (description, sizes, expected) in [
+            ("no entry", vec![], vec![]),
+            ("one entry", vec![small], vec![1]),
+            ("ten entries", vec![small; 10], vec![10]),
+            ("eleven entries", vec![small; 11], vec![10, 1]),
+            ("25 entries", vec![small; 25], vec![10, 10, 5]),
+            ("the largest entry", vec![max], vec![1]),
+            ("the largest among others", vec![small, max, small], vec![1, 1, 1]),
+            ("two that fill a call", vec![max - small, small], vec![2]),
+            ("two that exceed a call by a byte", vec![max - small, small + 1], vec![1, 1]),
+            ("the size is counted anew for each call", vec![max, max - small, small], vec![1, 2]),
+            ("the number is counted anew for each call", [vec![max], vec![small; 10]].concat(), vec![1, 10]),
+            ("five of 400 KB", vec![400_000; 5], vec![2, 2, 1]),
+        ] {
+            let padding = |bytes: usize| " ".repeat(bytes - BODY.len() - "user.login".len() - "s".len() - 14);
+            let bodies: Vec<_> = sizes.iter().map(|bytes| format!("{BODY}{}", padding(*bytes))).collect();
+            let messages: Vec<_> = bodies.iter().map(|body| Message::with_body(body)).collect();
+            let parse = |message| Event::parse(&Verified::from_queue(message), UnknownEvents::Forward).unwrap();
+            let events: Vec<_> = messages.iter().map(parse).collect();
+            let submission = |event| Submission::new((), Entry::new("s", event, None).unwrap());
+            let submissions: Vec<_> = events.iter().map(submission).collect();
+
+            let calls: Vec<_> = calls(&submissions).collect();
+            assert_eq!(calls.iter().map(|call| call.len()).collect::<Vec<_>>(), expected, "{description}");
+            let in_order: Vec<_> = calls.into_iter().flatten().map(|submission| submission.entry.bytes()).collect();
+            assert_eq!(in_order, sizes, "{description}");
+        }
     }
 }

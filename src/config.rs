@@ -1,16 +1,16 @@
-//! What was the function told to do? Its environment variables, all of them judged before anything starts.
+//! The configuration by environment variables. All of them are checked before anything starts.
 
 use std::{fmt, time::Duration};
 
 use crate::{event::UnknownEvents, secret, signature::Key};
 
-/// Lambda sets this reserved variable in every function; `cargo lambda watch` and emulators don't.
-const REAL_LAMBDA: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
+/// A reserved variable that Lambda sets in every function. `cargo lambda watch` and emulators don't set it.
+const ON_LAMBDA: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
 
-/// Beyond this, a tolerance is warned about: whoever records a delivery can send it again for that long.
+/// The tolerance above which there is a warning: a recorded delivery can be replayed for that long.
 const WIDE_TOLERANCE_SECONDS: u64 = 3600;
 
-/// What the function was told.
+/// The configuration.
 #[derive(Debug)]
 pub struct Config {
     /// `EVENT_BUS_NAME`: a name or an ARN.
@@ -19,19 +19,19 @@ pub struct Config {
     pub source: String,
     /// `WEBHOOK_SECRET` or `WEBHOOK_SECRET_ARN`
     pub secret: Secret,
-    /// Whether this is Lambda itself, where the development secret is no secret.
-    pub real_lambda: bool,
+    /// Whether the function runs on Lambda, where the development secret is refused.
+    pub on_lambda: bool,
     /// `WEBHOOK_TOLERANCE_SECONDS`
     pub tolerance: Duration,
     /// `UNKNOWN_EVENTS`
     pub unknown_events: UnknownEvents,
     /// `PARKING_QUEUE_URL`
     pub parking_queue_url: Option<String>,
-    /// `REFUSED_QUEUE_URL`
-    pub refused_queue_url: Option<String>,
+    /// `DEAD_LETTER_QUEUE_URL`
+    pub dead_letter_queue_url: Option<String>,
 }
 
-/// Where the signing keys come from: exactly one of the two.
+/// The origin of the signing keys: exactly one of the two.
 #[derive(Debug)]
 pub enum Secret {
     /// `WEBHOOK_SECRET`: the keys themselves.
@@ -40,17 +40,17 @@ pub enum Secret {
     Arn(String),
 }
 
-/// A variable that is wrong: which, what is wrong with it, what to write instead. Never a secret's value.
+/// A variable with an invalid value. The error never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The variable.
     pub variable: &'static str,
-    /// What is wrong, and what it should hold.
+    /// What it holds, and what it should hold.
     pub reason: String,
 }
 
 impl ConfigError {
-    /// This variable is wrong.
+    /// An error about this variable.
     pub fn new(variable: &'static str, reason: impl Into<String>) -> Self {
         Self { variable, reason: reason.into() }
     }
@@ -65,45 +65,63 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Reads the configuration from variables; an empty one counts as not set.
+    /// Reads the configuration. An empty variable counts as not set.
     ///
     /// # Errors
-    /// Everything that is wrong with it, not just the first.
+    /// One error for each invalid variable.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut errors = Vec::new();
-        let bus = note(&mut errors, bus(variable("EVENT_BUS_NAME")));
-        let source = note(&mut errors, source(variable("EVENT_SOURCE")));
-        let real_lambda = variable(REAL_LAMBDA).is_some();
-        let secret = secret(variable("WEBHOOK_SECRET"), variable("WEBHOOK_SECRET_ARN"), real_lambda);
-        let secret = note(&mut errors, secret);
-        let tolerance = note(&mut errors, tolerance(variable("WEBHOOK_TOLERANCE_SECONDS")));
-        let unknown_events = note(&mut errors, unknown_events(variable("UNKNOWN_EVENTS").as_deref()));
-        let parking_queue_url = note(&mut errors, queue_url("PARKING_QUEUE_URL", variable("PARKING_QUEUE_URL")));
-        let refused_queue_url = note(&mut errors, queue_url("REFUSED_QUEUE_URL", variable("REFUSED_QUEUE_URL")));
+        let bus = collect(&mut errors, bus(variable("EVENT_BUS_NAME")));
+        let source = collect(&mut errors, source(variable("EVENT_SOURCE")));
+        let on_lambda = variable(ON_LAMBDA).is_some();
+        let secret = secret(variable("WEBHOOK_SECRET"), variable("WEBHOOK_SECRET_ARN"), on_lambda);
+        let secret = collect(&mut errors, secret);
+        let tolerance = collect(&mut errors, tolerance(variable("WEBHOOK_TOLERANCE_SECONDS")));
+        let unknown_events = collect(&mut errors, unknown_events(variable("UNKNOWN_EVENTS").as_deref()));
+        let mut queue_url = |name| collect(&mut errors, queue_url(name, variable(name)));
+        let parking_queue_url = queue_url("PARKING_QUEUE_URL");
+        let dead_letter_queue_url = queue_url("DEAD_LETTER_QUEUE_URL");
         let config = move || {
             Some(Self {
                 bus: bus?,
                 source: source?,
                 secret: secret?,
-                real_lambda,
+                on_lambda,
                 tolerance: tolerance?,
                 unknown_events: unknown_events?,
                 parking_queue_url: parking_queue_url?,
-                refused_queue_url: refused_queue_url?,
+                dead_letter_queue_url: dead_letter_queue_url?,
             })
         };
         config().ok_or(errors)
     }
 
-    /// What is allowed, but worth a second look.
+    /// Checks what can only be checked with the region that the SDK found: `PutEvents` refuses a bus in another region.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the bus is in another region.
+    pub fn check_region(&self, region: &str) -> Result<(), ConfigError> {
+        match bus_region(&self.bus) {
+            Some(bus_region) if bus_region != region => {
+                let reason = format!(
+                    "holds `{}`, a bus in another region; it should hold a bus in the function's region, {region}",
+                    self.bus
+                );
+                Err(ConfigError::new("EVENT_BUS_NAME", reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Warnings about values that are valid, but probably a mistake.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let seconds = self.tolerance.as_secs();
         let mut warnings = Vec::new();
         if seconds > WIDE_TOLERANCE_SECONDS {
             warnings.push(format!(
-                "WEBHOOK_TOLERANCE_SECONDS: {seconds} s let a recorded delivery be sent again for as long; \
+                "WEBHOOK_TOLERANCE_SECONDS: a recorded delivery can be replayed for {seconds} s; \
                  at most {WIDE_TOLERANCE_SECONDS} is advised, 300 is the default"
             ));
         }
@@ -111,42 +129,52 @@ impl Config {
     }
 }
 
-fn note<T>(errors: &mut Vec<ConfigError>, value: Result<T, ConfigError>) -> Option<T> {
+fn collect<T>(errors: &mut Vec<ConfigError>, value: Result<T, ConfigError>) -> Option<T> {
     value.map_err(|error| errors.push(error)).ok()
 }
 
-/// What a variable holds, for an error, unless a signing secret was pasted into the wrong one.
+/// The value of a variable for an error, unless a signing secret was pasted into the wrong variable.
 fn holds(value: &str) -> String {
-    if value.contains("whsec_") { "holds what looks like a signing secret".into() } else { format!("holds `{value}`") }
+    if secret::looks_like_signing_secrets(value) {
+        "holds what looks like a signing secret".into()
+    } else {
+        format!("holds `{value}`")
+    }
 }
 
 fn bus(value: Option<String>) -> Result<String, ConfigError> {
     let error = |reason| ConfigError::new("EVENT_BUS_NAME", reason);
     let should = "should hold the name or the ARN of an event bus";
     let value = value.ok_or_else(|| error(format!("is not set; it {should}")))?;
-    // What PutEvents takes: a name, or the ARN of one.
     let name = match value.split(':').collect::<Vec<_>>()[..] {
-        ["arn", partition, "events", region, account, bus] if is_place(partition, region, account) => {
+        ["arn", _, service, _, _, bus] if service == "eventsv2" || bus.starts_with("event-busv2/") => {
+            return Err(error(format!(
+                "{}, a Custom Event Bus, which has subscribers instead of rules; it should hold the name or the ARN of an event bus with rules",
+                holds(&value)
+            )));
+        }
+        ["arn", partition, "events", region, account, bus] if is_location(partition, region, account) => {
             bus.strip_prefix("event-bus/").unwrap_or_default()
         }
         _ => &value,
     };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
     if !(1..=256).contains(&name.len()) || !name.bytes().all(is_name) {
-        return Err(error(format!("{}, which is no such name; it {should}", holds(&value))));
+        return Err(error(format!("{}, which is neither; it {should}", holds(&value))));
     }
     Ok(value)
 }
 
-/// Whether these can be the parts of an ARN that tell where a resource is.
-fn is_place(partition: &str, region: &str, account: &str) -> bool {
+/// The region in a bus's ARN; nothing for a name.
+fn bus_region(bus: &str) -> Option<&str> {
+    bus.strip_prefix("arn:")?.split(':').nth(2)
+}
+
+/// Whether these can be the partition, region and account of an ARN.
+fn is_location(partition: &str, region: &str, account: &str) -> bool {
     let is_word =
         |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    partition.starts_with("aws")
-        && is_word(partition)
-        && is_word(region)
-        && account.len() == 12
-        && account.bytes().all(|byte| byte.is_ascii_digit())
+    partition.starts_with("aws") && is_word(partition) && is_word(region) && is_account(account)
 }
 
 fn source(value: Option<String>) -> Result<String, ConfigError> {
@@ -163,28 +191,45 @@ fn source(value: Option<String>) -> Result<String, ConfigError> {
     }
 }
 
-fn secret(secrets: Option<String>, arn: Option<String>, real_lambda: bool) -> Result<Secret, ConfigError> {
+fn secret(secrets: Option<String>, arn: Option<String>, on_lambda: bool) -> Result<Secret, ConfigError> {
     let error = |reason: String| Err(ConfigError::new("WEBHOOK_SECRET", reason));
     let should =
         "should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
     match (secrets, arn) {
-        (None, None) => error(format!("is not set, nor is WEBHOOK_SECRET_ARN; one of them must be; it {should}")),
-        (Some(_), Some(_)) => error("is set, and WEBHOOK_SECRET_ARN too; set one of them alone".into()),
-        (Some(secrets), None) => match secret::parse(&secrets, real_lambda).into_iter().collect() {
+        (None, None) => error(format!("is not set, and neither is WEBHOOK_SECRET_ARN; set one of them; it {should}")),
+        (Some(_), Some(_)) => error("is set, and so is WEBHOOK_SECRET_ARN; set only one of them".into()),
+        (Some(secrets), None) => match secret::parse(&secrets, on_lambda).into_iter().collect() {
             Ok(keys) => Ok(Secret::Keys(keys)),
-            Err(why) => error(format!("{why}; it {should}")),
+            Err(reason) => error(format!("can't be used: {reason}; it {should}")),
         },
-        (None, Some(arn)) if is_secret_arn(&arn) => Ok(Secret::Arn(arn)),
-        (None, Some(arn)) => {
-            let should = "it should hold the ARN of a secret in AWS Secrets Manager, \
-                          `arn:aws:secretsmanager:{region}:{account}:secret:{name}`";
-            Err(ConfigError::new("WEBHOOK_SECRET_ARN", format!("{}; {should}", holds(&arn))))
-        }
+        (None, Some(arn)) => secret_arn(arn).map(Secret::Arn),
     }
 }
 
-fn is_secret_arn(arn: &str) -> bool {
-    arn.starts_with("arn:") && arn.contains(":secretsmanager:") && arn.contains(":secret:") && !arn.contains("whsec_")
+fn secret_arn(arn: String) -> Result<String, ConfigError> {
+    let error = |reason| Err(ConfigError::new("WEBHOOK_SECRET_ARN", reason));
+    match arn.split(':').collect::<Vec<_>>()[..] {
+        ["arn", partition, "secretsmanager", region, account, "secret", name]
+            if is_location(partition, region, account)
+                && !name.is_empty()
+                && !secret::looks_like_signing_secrets(name) =>
+        {
+            Ok(arn)
+        }
+        ["arn", _, "secretsmanager", _, _, "secret", _, _, ..] => error(format!(
+            "{}, an ARN with a suffix as in Amazon ECS (`:key:stage:version`); it should hold the secret's ARN without \
+             the suffix: every member of a JSON object is read",
+            holds(&arn)
+        )),
+        _ => {
+            // A secret without its prefix may have been pasted here, so only an ARN is shown.
+            let holds = if arn.starts_with("arn:") { holds(&arn) } else { "does not hold an ARN".into() };
+            error(format!(
+                "{holds}; it should hold the ARN of a secret in AWS Secrets Manager, \
+                 `arn:aws:secretsmanager:{{region}}:{{account}}:secret:{{name}}`"
+            ))
+        }
+    }
 }
 
 fn tolerance(value: Option<String>) -> Result<Duration, ConfigError> {
@@ -216,17 +261,33 @@ fn unknown_events(value: Option<&str>) -> Result<UnknownEvents, ConfigError> {
     }
 }
 
+#[expect(clippy::case_sensitive_file_extension_comparisons, reason = "it is the name of a queue, and case matters")]
 fn queue_url(variable: &'static str, value: Option<String>) -> Result<Option<String>, ConfigError> {
     let Some(url) = value else {
         return Ok(None);
     };
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let (host, path) = rest.and_then(|rest| rest.split_once('/')).unwrap_or_default();
-    if host.is_empty() || path.is_empty() || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let should = "it should hold the URL of an SQS queue, `https://sqs.{region}.amazonaws.com/{account}/{name}`";
-        return Err(ConfigError::new(variable, format!("{}; {should}", holds(&url))));
+    let parts: Vec<_> = rest.map(|rest| rest.split('/').collect()).unwrap_or_default();
+    let error = |reason| Err(ConfigError::new(variable, reason));
+    match parts[..] {
+        [host, account, name] if !host.is_empty() && is_account(account) && is_queue_name(name) => Ok(Some(url)),
+        [_, _, name] if name.ends_with(".fifo") => error(format!(
+            "{}, a FIFO queue; it should hold the URL of a standard queue, because messages need no order",
+            holds(&url)
+        )),
+        _ => error(format!(
+            "{}; it should hold the URL of an SQS queue, `https://sqs.{{region}}.amazonaws.com/{{account}}/{{name}}`",
+            holds(&url)
+        )),
     }
-    Ok(Some(url))
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_queue_name(text: &str) -> bool {
+    (1..=80).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 #[cfg(test)]
@@ -237,7 +298,7 @@ mod tests {
     const OTHER_SECRET: &str = "whsec_c29tZS1vdGhlci1zZWNyZXQtb2Ytb3Vycw==";
     const ARN: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:scalekit-AbCdEf";
 
-    /// What is read with these variables, beside the least that must be set.
+    /// Reads these variables, and valid values for the required ones.
     fn read(changes: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
         let least = [("EVENT_BUS_NAME", "scalekit-events"), ("WEBHOOK_SECRET", SECRET)];
         Config::read(|name| {
@@ -246,7 +307,7 @@ mod tests {
         })
     }
 
-    /// The one error that a value of a variable is refused with.
+    /// Expects that a variable's value is refused with this error alone.
     #[track_caller]
     fn refused(variable: &'static str, value: &str, reason: &str) {
         assert_eq!(read(&[(variable, value)]).unwrap_err(), [ConfigError::new(variable, reason)], "{value:?}");
@@ -260,39 +321,39 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults() {
+    fn defaults() {
         let config = read(&[]).unwrap();
         assert_eq!(config.bus, "scalekit-events");
         assert_eq!(config.source, "scalekit");
         assert_eq!(keys(&config), 1);
-        assert!(!config.real_lambda);
+        assert!(!config.on_lambda);
         assert_eq!(config.tolerance, Duration::from_mins(5));
         assert_eq!(config.unknown_events, UnknownEvents::Forward);
-        assert_eq!((&config.parking_queue_url, &config.refused_queue_url), (&None, &None));
+        assert_eq!((&config.parking_queue_url, &config.dead_letter_queue_url), (&None, &None));
         assert_eq!(config.warnings(), Vec::<String>::new());
     }
 
     #[test]
-    fn everything_set() {
+    fn every_variable_is_read() {
         let parking = "https://sqs.eu-central-1.amazonaws.com/123456789012/parking";
-        let refused = "http://127.0.0.1:4566/123456789012/refused";
+        let dead_letters = "http://127.0.0.1:4566/123456789012/dead-letters";
         let config = read(&[
             ("EVENT_BUS_NAME", "arn:aws:events:eu-central-1:123456789012:event-bus/scalekit/events"),
             ("EVENT_SOURCE", "auth.example"),
             ("WEBHOOK_TOLERANCE_SECONDS", "0"),
             ("UNKNOWN_EVENTS", "reject"),
             ("PARKING_QUEUE_URL", parking),
-            ("REFUSED_QUEUE_URL", refused),
-            (REAL_LAMBDA, "on-demand"),
+            ("DEAD_LETTER_QUEUE_URL", dead_letters),
+            (ON_LAMBDA, "on-demand"),
         ])
         .unwrap();
         assert_eq!(config.bus, "arn:aws:events:eu-central-1:123456789012:event-bus/scalekit/events");
         assert_eq!(config.source, "auth.example");
-        assert!(config.real_lambda);
+        assert!(config.on_lambda);
         assert_eq!(config.tolerance, Duration::ZERO);
         assert_eq!(config.unknown_events, UnknownEvents::Reject);
         assert_eq!(config.parking_queue_url.as_deref(), Some(parking));
-        assert_eq!(config.refused_queue_url.as_deref(), Some(refused));
+        assert_eq!(config.dead_letter_queue_url.as_deref(), Some(dead_letters));
     }
 
     #[test]
@@ -303,20 +364,20 @@ mod tests {
             "WEBHOOK_TOLERANCE_SECONDS",
             "UNKNOWN_EVENTS",
             "PARKING_QUEUE_URL",
-            "REFUSED_QUEUE_URL",
-            REAL_LAMBDA,
+            "DEAD_LETTER_QUEUE_URL",
+            ON_LAMBDA,
         ];
         let config = read(&optional.map(|variable| (variable, ""))).unwrap();
         assert_eq!((&*config.source, config.tolerance), ("scalekit", Duration::from_mins(5)));
-        assert_eq!((&config.parking_queue_url, config.real_lambda), (&None, false));
+        assert_eq!((&config.parking_queue_url, config.on_lambda), (&None, false));
         refused("EVENT_BUS_NAME", "", "is not set; it should hold the name or the ARN of an event bus");
     }
 
     #[test]
-    fn everything_wrong_is_told() {
+    fn every_invalid_variable_is_reported() {
         let errors = Config::read(|name| match name {
             "EVENT_SOURCE" => Some("aws.x".into()),
-            "WEBHOOK_TOLERANCE_SECONDS" | "UNKNOWN_EVENTS" | "PARKING_QUEUE_URL" | "REFUSED_QUEUE_URL" => {
+            "WEBHOOK_TOLERANCE_SECONDS" | "UNKNOWN_EVENTS" | "PARKING_QUEUE_URL" | "DEAD_LETTER_QUEUE_URL" => {
                 Some("?".into())
             }
             _ => None,
@@ -331,7 +392,7 @@ mod tests {
                 "WEBHOOK_TOLERANCE_SECONDS",
                 "UNKNOWN_EVENTS",
                 "PARKING_QUEUE_URL",
-                "REFUSED_QUEUE_URL"
+                "DEAD_LETTER_QUEUE_URL"
             ]
         );
     }
@@ -343,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn bus_names() {
+    fn a_bus_is_a_name_or_an_arn() {
         let longest = "a".repeat(256);
         for bus in ["a", "A-b_c.d/e", "default", "aws.partner/example.com/1", &longest] {
             assert_eq!(read(&[("EVENT_BUS_NAME", bus)]).unwrap().bus, bus);
@@ -367,14 +428,13 @@ mod tests {
             "https://events.eu-central-1.amazonaws.com/event-bus/a",
             &longer,
         ] {
-            let reason =
-                format!("holds `{bus}`, which is no such name; it should hold the name or the ARN of an event bus");
+            let reason = format!("holds `{bus}`, which is neither; it should hold the name or the ARN of an event bus");
             refused("EVENT_BUS_NAME", bus, &reason);
         }
     }
 
     #[test]
-    fn sources() {
+    fn a_source_has_1_to_256_characters() {
         let longest = "é".repeat(256);
         for source in ["s", "AWS.events", "aws", "my aws.events", &longest] {
             assert_eq!(read(&[("EVENT_SOURCE", source)]).unwrap().source, source);
@@ -400,33 +460,33 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_secret_is_counted_but_not_shown() {
+    fn an_invalid_secret_is_reported_by_its_position() {
         let should = "it should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
         let development = secret::DEVELOPMENT_SECRET;
         let reason = |why| format!("{why}; {should}");
         for (secrets, why) in [
-            ("", "is not set, nor is WEBHOOK_SECRET_ARN; one of them must be"),
-            (" ,\n", "holds no secret"),
-            ("hunter2", "holds, as secret 1 of 1, one that does not start with `whsec_`"),
+            ("", "is not set, and neither is WEBHOOK_SECRET_ARN; set one of them"),
+            (" ,\n", "can't be used: it contains no signing secret"),
+            ("hunter2", "can't be used: secret 1 of 1 is invalid: it does not start with `whsec_`"),
             (
                 &format!("{SECRET},whsec_?"),
-                "holds, as secret 2 of 2, one that is not standard, padded base64 after `whsec_`",
+                "can't be used: secret 2 of 2 is invalid: it is not standard, padded base64 after `whsec_`",
             ),
             (
                 &format!("whsec_c2VjcmV0 {SECRET}"),
-                "holds, as secret 1 of 2, one that holds a key of 6 bytes, not 24 to 64",
+                "can't be used: secret 1 of 2 is invalid: its key has 6 bytes instead of 24 to 64",
             ),
         ] {
             refused("WEBHOOK_SECRET", secrets, &reason(why));
         }
-        // Lambda itself is told by a variable of its own.
+        // Outside Lambda, the development secret is valid.
         assert_eq!(keys(&read(&[("WEBHOOK_SECRET", development)]).unwrap()), 1);
         let secrets = format!("{SECRET} {development}");
         assert_eq!(
-            read(&[("WEBHOOK_SECRET", &secrets), (REAL_LAMBDA, "on-demand")]).unwrap_err(),
+            read(&[("WEBHOOK_SECRET", &secrets), (ON_LAMBDA, "on-demand")]).unwrap_err(),
             [ConfigError::new(
                 "WEBHOOK_SECRET",
-                reason("holds, as secret 2 of 2, the published development secret, which anyone can sign with")
+                reason("can't be used: secret 2 of 2 is the published development secret, which anyone can sign with")
             )]
         );
     }
@@ -454,7 +514,7 @@ mod tests {
         let should = "it should hold the ARN of a secret in AWS Secrets Manager, \
                       `arn:aws:secretsmanager:{region}:{account}:secret:{name}`";
         for (arn, holds) in [
-            ("scalekit", "holds `scalekit`"),
+            ("scalekit", "does not hold an ARN"),
             (
                 "arn:aws:ssm:eu-central-1:123456789012:parameter/a",
                 "holds `arn:aws:ssm:eu-central-1:123456789012:parameter/a`",
@@ -463,7 +523,7 @@ mod tests {
                 "arn:aws:secretsmanager:eu-central-1:123456789012:scalekit-AbCdEf",
                 "holds `arn:aws:secretsmanager:eu-central-1:123456789012:scalekit-AbCdEf`",
             ),
-            (SECRET, "holds what looks like a signing secret"),
+            (SECRET, "does not hold an ARN"),
         ] {
             assert_eq!(read(arn).unwrap_err(), [ConfigError::new("WEBHOOK_SECRET_ARN", format!("{holds}; {should}"))]);
         }
@@ -473,12 +533,12 @@ mod tests {
             "WEBHOOK_SECRET_ARN" => Some(ARN.into()),
             _ => None,
         });
-        let reason = "is set, and WEBHOOK_SECRET_ARN too; set one of them alone";
+        let reason = "is set, and so is WEBHOOK_SECRET_ARN; set only one of them";
         assert_eq!(both.unwrap_err(), [ConfigError::new("WEBHOOK_SECRET", reason)]);
     }
 
     #[test]
-    fn tolerances() {
+    fn a_tolerance_is_a_number_of_seconds() {
         for (value, seconds) in [("0", 0), ("00300", 300), ("4294967295", 4_294_967_295)] {
             let config = read(&[("WEBHOOK_TOLERANCE_SECONDS", value)]).unwrap();
             assert_eq!(config.tolerance, Duration::from_secs(seconds), "{value}");
@@ -497,13 +557,13 @@ mod tests {
         assert_eq!(warnings("3600"), Vec::<String>::new());
         assert_eq!(
             warnings("3601"),
-            ["WEBHOOK_TOLERANCE_SECONDS: 3601 s let a recorded delivery be sent again for as long; \
+            ["WEBHOOK_TOLERANCE_SECONDS: a recorded delivery can be replayed for 3601 s; \
               at most 3600 is advised, 300 is the default"]
         );
     }
 
     #[test]
-    fn what_happens_to_unknown_events() {
+    fn unknown_events_are_forwarded_or_rejected() {
         for (value, policy) in [("forward", UnknownEvents::Forward), ("reject", UnknownEvents::Reject)] {
             assert_eq!(read(&[("UNKNOWN_EVENTS", value)]).unwrap().unknown_events, policy);
         }
@@ -514,8 +574,8 @@ mod tests {
     }
 
     #[test]
-    fn queue_urls() {
-        for variable in ["PARKING_QUEUE_URL", "REFUSED_QUEUE_URL"] {
+    fn a_queue_is_a_url_of_sqs() {
+        for variable in ["PARKING_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"] {
             for url in [
                 "parking",
                 "arn:aws:sqs:eu-central-1:123456789012:parking",
@@ -527,6 +587,12 @@ mod tests {
                 "https://sqs.eu-central-1.amazonaws.com/",
                 "https://sqs.eu-central-1.amazonaws.com/123456789012/park ing",
                 "https://sqs.eu-central-1.amazonaws.com/123456789012/pärking",
+                "https://sqs.eu-central-1.amazonaws.com/123456789012/",
+                "https://sqs.eu-central-1.amazonaws.com/12345678901/parking",
+                "https://sqs.eu-central-1.amazonaws.com/queue/parking",
+                "https://sqs.eu-central-1.amazonaws.com/123456789012/parking/",
+                "https://sqs.eu-central-1.amazonaws.com/123456789012/a/parking",
+                &format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{}", "a".repeat(81)),
             ] {
                 let reason = format!(
                     "holds `{url}`; it should hold the URL of an SQS queue, \
@@ -534,6 +600,53 @@ mod tests {
                 );
                 refused(variable, url, &reason);
             }
+        }
+    }
+    #[test]
+    fn a_fifo_queue_is_refused() {
+        let url = "https://sqs.eu-central-1.amazonaws.com/123456789012/parking.fifo";
+        let reason = format!(
+            "holds `{url}`, a FIFO queue; it should hold the URL of a standard queue, because messages need no order"
+        );
+        refused("PARKING_QUEUE_URL", url, &reason);
+        refused("DEAD_LETTER_QUEUE_URL", url, &reason);
+    }
+
+    #[test]
+    fn a_bus_with_subscribers_is_refused() {
+        for bus in [
+            "arn:aws:events:eu-central-1:123456789012:event-busv2/a",
+            "arn:aws:eventsv2:eu-central-1:123456789012:event-bus/a",
+        ] {
+            let reason = format!(
+                "holds `{bus}`, a Custom Event Bus, which has subscribers instead of rules; \
+                 it should hold the name or the ARN of an event bus with rules"
+            );
+            refused("EVENT_BUS_NAME", bus, &reason);
+        }
+    }
+
+    #[test]
+    fn a_bus_in_another_region_is_refused() {
+        let check = |bus| read(&[("EVENT_BUS_NAME", bus)]).unwrap().check_region("eu-central-1");
+        assert_eq!(check("scalekit"), Ok(()));
+        assert_eq!(check("arn:aws:events:eu-central-1:210987654321:event-bus/a"), Ok(()));
+        let reason = "holds `arn:aws:events:eu-west-1:123456789012:event-bus/a`, a bus in another region; \
+                      it should hold a bus in the function's region, eu-central-1";
+        let error = ConfigError::new("EVENT_BUS_NAME", reason);
+        assert_eq!(check("arn:aws:events:eu-west-1:123456789012:event-bus/a"), Err(error));
+    }
+
+    #[test]
+    fn a_secret_arn_with_a_suffix_is_refused() {
+        for suffix in [":key::", ":key:AWSCURRENT:", "::AWSCURRENT:", ":key"] {
+            let arn = format!("{ARN}{suffix}");
+            let errors = read(&[("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_ARN", &arn)]).unwrap_err();
+            let reason = format!(
+                "holds `{arn}`, an ARN with a suffix as in Amazon ECS (`:key:stage:version`); it should hold the \
+                 secret's ARN without the suffix: every member of a JSON object is read"
+            );
+            assert_eq!(errors, [ConfigError::new("WEBHOOK_SECRET_ARN", reason)]);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What goes onto the bus? One entry of `PutEvents`, made from an event and nothing else, and its size.
+//! The entry of `PutEvents` that an event becomes, and its size.
 
 use std::fmt;
 
@@ -6,84 +6,66 @@ use aws_sdk_eventbridge::{primitives::DateTime, types::PutEventsRequestEntry};
 
 use crate::event::Event;
 
-/// The largest entry that we send, in bytes.
+/// The largest entry that the function sends, in bytes.
 ///
-/// EventBridge takes entries of 1 MB (1,048,576 bytes) in all, but an event of exactly that size can be dropped at a
-/// target once the envelope is added: 1,024 bytes are left for it.
+/// EventBridge accepts 1 MB (1,048,576 bytes) in one call. An event of exactly that size can be dropped at a target,
+/// because the event envelope is added to it: 1,024 bytes are left for the envelope.
 pub const MAX_ENTRY_BYTES: usize = 1_047_552;
 
-/// How many entries `PutEvents` takes in one call.
-pub const MAX_ENTRIES: usize = 10;
-
-/// What `Time` adds to an entry's size, in bytes.
+/// The size that EventBridge counts for `Time`, in bytes.
 const TIME_BYTES: usize = 14;
 
-/// The entry is larger than [`MAX_ENTRY_BYTES`].
+/// An entry of more than [`MAX_ENTRY_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLarge {
-    /// How large it is, in bytes; before the event is parsed, how large it is at least.
+    /// The entry's size in bytes. Before the event is parsed: its least size.
     pub bytes: usize,
 }
 
-/// Where entries go, and under which name.
-#[derive(Debug, Clone)]
-pub struct Address {
-    /// The bus: a name or an ARN.
-    pub bus: String,
-    /// The entries' `Source`.
-    pub source: String,
-}
-
-impl Address {
-    /// Whether an entry with this body can fit, whatever its detail-type: told before anything is verified.
-    ///
-    /// # Errors
-    /// [`TooLarge`] when it can't.
-    pub fn can_fit(&self, body: &[u8]) -> Result<(), TooLarge> {
-        self.fits(body.len())
-    }
-
-    /// The entry for an event.
-    ///
-    /// # Errors
-    /// [`TooLarge`] when the bus wouldn't take it, or could drop it at a target.
-    pub fn entry<'a>(&'a self, event: &'a Event<'a>, trace_header: Option<&'a str>) -> Result<Entry<'a>, TooLarge> {
-        self.fits(event.body().len() + event.event_type().as_str().len())?;
-        Ok(Entry { address: self, event, trace_header })
-    }
-
-    fn bytes(&self, body_and_type: usize) -> usize {
-        body_and_type + self.source.len() + TIME_BYTES
-    }
-
-    fn fits(&self, body_and_type: usize) -> Result<(), TooLarge> {
-        let bytes = self.bytes(body_and_type);
-        if bytes > MAX_ENTRY_BYTES { Err(TooLarge { bytes }) } else { Ok(()) }
-    }
-}
-
-/// One event as it goes onto the bus: it fits, and its detail is the body exactly as received.
+/// One event as it is put on the bus. It is not too large, and its detail is the body exactly as received.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    address: &'a Address,
+    source: &'a str,
     event: &'a Event<'a>,
     trace_header: Option<&'a str>,
 }
 
-impl Entry<'_> {
+/// Checks whether an entry with this body can be small enough, whatever its detail-type is.
+///
+/// # Errors
+/// [`TooLarge`] if it can't.
+pub fn check_body_size(source: &str, body: &[u8]) -> Result<(), TooLarge> {
+    check_size(source.len() + body.len() + TIME_BYTES)
+}
+
+fn check_size(bytes: usize) -> Result<(), TooLarge> {
+    if bytes > MAX_ENTRY_BYTES { Err(TooLarge { bytes }) } else { Ok(()) }
+}
+
+impl<'a> Entry<'a> {
+    /// The entry for an event.
+    ///
+    /// # Errors
+    /// [`TooLarge`] if EventBridge would refuse it, or could drop it at a target.
+    pub fn new(source: &'a str, event: &'a Event<'a>, trace_header: Option<&'a str>) -> Result<Self, TooLarge> {
+        let entry = Self { source, event, trace_header };
+        check_size(entry.bytes())?;
+        Ok(entry)
+    }
+
     /// The size that EventBridge counts, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.address.bytes(self.event.body().len() + self.event.event_type().as_str().len())
+        self.source.len() + self.event.event_type().as_str().len() + self.event.body().len() + TIME_BYTES
     }
 
-    /// The entry in the SDK's terms.
+    /// The SDK's entry for this bus, given by its name or ARN.
     #[must_use]
-    pub fn to_request_entry(&self) -> PutEventsRequestEntry {
+    pub fn to_request_entry(&self, bus: &str) -> PutEventsRequestEntry {
         let time = self.event.occurred_at();
         PutEventsRequestEntry::builder()
-            .event_bus_name(&self.address.bus)
-            .source(&self.address.source)
+            .event_bus_name(bus)
+            .source(self.source)
             .detail_type(self.event.event_type().as_str())
             .detail(self.event.body())
             .time(DateTime::from_secs_and_nanos(time.timestamp(), time.timestamp_subsec_nanos()))
@@ -92,23 +74,9 @@ impl Entry<'_> {
     }
 }
 
-/// Divides entries, in their order, into as few calls as `PutEvents`' limits allow: ten entries, and the size of one.
-pub fn calls<'e, 'a>(entries: &'e [Entry<'a>]) -> impl Iterator<Item = &'e [Entry<'a>]> {
-    let (mut count, mut bytes) = (0, 0);
-    entries.chunk_by(move |last, next| {
-        count += 1;
-        bytes += last.bytes();
-        let fits = count < MAX_ENTRIES && bytes + next.bytes() <= MAX_ENTRY_BYTES;
-        if !fits {
-            (count, bytes) = (0, 0);
-        }
-        fits
-    })
-}
-
 impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the entry for the bus is {} bytes large, the limit is {MAX_ENTRY_BYTES} bytes", self.bytes)
+        write!(f, "the entry for the bus would have {} bytes; the limit is {MAX_ENTRY_BYTES} bytes", self.bytes)
     }
 }
 
@@ -121,52 +89,46 @@ mod tests {
 
     const BODY: &str = r#"{"spec_version":"1","id":"evt_1","type":"user.login","object":"User","environment_id":"env_1","occurred_at":"2025-10-14T09:29:27.5Z"}"#;
 
-    fn address(source: &str) -> Address {
-        Address { bus: "scalekit-events".into(), source: source.into() }
-    }
-
-    /// What is made of an event with this body, as it comes from our queue.
+    /// Calls `then` with the event of this body.
     fn with_event<T>(body: &str, then: impl FnOnce(&Event<'_>) -> T) -> T {
         let message = Message::with_body(body);
-        then(&Event::parse(&Verified::parked(&message), UnknownEvents::Forward).unwrap())
-    }
-
-    /// A body whose entry has this size, for an address with the source `s`.
-    fn body_for(bytes: usize) -> String {
-        let padding = bytes - BODY.len() - "user.login".len() - "s".len() - TIME_BYTES;
-        format!("{BODY}{}", " ".repeat(padding))
+        then(&Event::parse(&Verified::from_queue(&message), UnknownEvents::Forward).unwrap())
     }
 
     #[test]
-    fn the_largest_entry_and_one_byte_more() {
-        let address = address("s");
-        let size = |bytes| with_event(&body_for(bytes), |event| address.entry(event, None).map(|entry| entry.bytes()));
+    fn the_size_limit_is_inclusive() {
+        let size = |bytes: usize| {
+            let padding = bytes - BODY.len() - "user.login".len() - "s".len() - TIME_BYTES;
+            let body = format!("{BODY}{}", " ".repeat(padding));
+            with_event(&body, |event| Entry::new("s", event, None).map(|entry| entry.bytes()))
+        };
         assert_eq!(size(200), Ok(200));
-        assert_eq!(size(MAX_ENTRY_BYTES), Ok(1_047_552));
-        assert_eq!(size(MAX_ENTRY_BYTES + 1), Err(TooLarge { bytes: 1_047_553 }));
+        assert_eq!(size(1_047_552), Ok(1_047_552));
+        assert_eq!(size(1_047_553), Err(TooLarge { bytes: 1_047_553 }));
     }
 
     #[test]
     fn the_size_counts_source_type_detail_and_time_in_bytes() {
         for (source, bytes) in [("s", 1), ("scalekit", 8), ("é😀", 6)] {
-            let size = with_event(BODY, |event| address(source).entry(event, Some("Root=1")).unwrap().bytes());
+            let size = with_event(BODY, |event| Entry::new(source, event, Some("Root=1")).unwrap().bytes());
             assert_eq!(size, BODY.len() + "user.login".len() + bytes + 14, "{source}");
         }
     }
 
     #[test]
-    fn what_can_not_fit_whatever_its_type() {
-        let address = address("source");
-        let largest = vec![0xff; MAX_ENTRY_BYTES - 14 - 6];
-        assert_eq!(address.can_fit(b""), Ok(()));
-        assert_eq!(address.can_fit(&largest), Ok(()));
-        assert_eq!(address.can_fit(&[&largest[..], b"1"].concat()), Err(TooLarge { bytes: 1_047_553 }));
+    fn a_body_can_be_too_large_for_every_detail_type() {
+        let largest = vec![0xff; 1_047_552 - 14 - 6];
+        assert_eq!(check_body_size("source", b""), Ok(()));
+        assert_eq!(check_body_size("source", &largest), Ok(()));
+        let larger = [&largest[..], b"1"].concat();
+        assert_eq!(check_body_size("source", &larger), Err(TooLarge { bytes: 1_047_553 }));
     }
 
     #[test]
-    fn the_entry_in_the_sdks_terms() {
-        let address = address("s");
-        let entry = with_event(BODY, |event| address.entry(event, Some("Root=1")).unwrap().to_request_entry());
+    fn the_request_entry_has_every_member() {
+        let request_entry = |trace_header| {
+            with_event(BODY, |event| Entry::new("s", event, trace_header).unwrap().to_request_entry("scalekit-events"))
+        };
         let expected = PutEventsRequestEntry::builder()
             .event_bus_name("scalekit-events")
             .source("s")
@@ -174,48 +136,13 @@ mod tests {
             .detail(BODY)
             .time(DateTime::from_secs_and_nanos(1_760_434_167, 500_000_000))
             .trace_header("Root=1");
-        assert_eq!(entry, expected.build());
-        let entry = with_event(BODY, |event| address.entry(event, None).unwrap().to_request_entry());
-        assert_eq!(entry.trace_header(), None);
+        assert_eq!(request_entry(Some("Root=1")), expected.build());
+        assert_eq!(request_entry(None).trace_header(), None);
     }
 
     #[test]
-    fn as_few_calls_as_the_limits_allow() {
-        let address = address("s");
-        let small = 200;
-        let max = MAX_ENTRY_BYTES;
-        for (why, sizes, expected) in [
-            ("none", vec![], vec![]),
-            ("one", vec![small], vec![1]),
-            ("as many as one call takes", vec![small; 10], vec![10]),
-            ("one more", vec![small; 11], vec![10, 1]),
-            ("a batch of 25", vec![small; 25], vec![10, 10, 5]),
-            ("the largest alone", vec![max], vec![1]),
-            ("the largest among others", vec![small, max, small], vec![1, 1, 1]),
-            ("two of exactly one call's size", vec![max - small, small], vec![2]),
-            ("two of one byte more", vec![max - small, small + 1], vec![1, 1]),
-            ("the size counts from a call's first", vec![max, max - small, small], vec![1, 2]),
-            ("the count counts from a call's first", [vec![max], vec![small; 10]].concat(), vec![1, 10]),
-            ("five of 400 KB", vec![400_000; 5], vec![2, 2, 1]),
-        ] {
-            let bodies: Vec<_> = sizes.iter().map(|bytes| body_for(*bytes)).collect();
-            let messages: Vec<_> = bodies.iter().map(|body| Message::with_body(body)).collect();
-            let events: Vec<_> = messages
-                .iter()
-                .map(|message| Event::parse(&Verified::parked(message), UnknownEvents::Forward).unwrap())
-                .collect();
-            let entries: Vec<_> = events.iter().map(|event| address.entry(event, None).unwrap()).collect();
-
-            let calls: Vec<_> = calls(&entries).collect();
-            assert_eq!(calls.iter().map(|call| call.len()).collect::<Vec<_>>(), expected, "{why}");
-            let in_order: Vec<_> = calls.into_iter().flatten().map(Entry::bytes).collect();
-            assert_eq!(in_order, sizes, "{why}");
-        }
-    }
-
-    #[test]
-    fn how_it_is_told() {
-        let text = "the entry for the bus is 1047553 bytes large, the limit is 1047552 bytes";
+    fn the_error_names_the_size_and_the_limit() {
+        let text = "the entry for the bus would have 1047553 bytes; the limit is 1047552 bytes";
         assert_eq!(TooLarge { bytes: 1_047_553 }.to_string(), text);
     }
 }

@@ -1,10 +1,17 @@
-//! Which event does an authentic body hold? Every rule of the contract, each violation reported at once.
+//! The event in an authentic body, and the rules that it must keep. All violations are reported at once.
 //!
-//! An [`Event`] is parsed from a [`Verified`] body and from nothing else.
+//! An [`Event`] can only be parsed from a [`Verified`] body.
 
 use std::{borrow::Cow, fmt};
 
 use chrono::{DateTime, Utc};
+use scalekit_events::{
+    CowStr,
+    catalogue::{EventType, ObjectType},
+    data::Data,
+    drift::Drift,
+    timestamp,
+};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{IgnoredAny, MapAccess, Visitor},
@@ -12,19 +19,16 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
-    catalogue::{EventType, ObjectType},
-    drift::Drift,
-    json::{self, Malformed, Text},
+    json::{self, Malformed},
     signature::Verified,
-    timestamp,
 };
 
-/// What happens to a well-formed `type` or `object` that the catalogue doesn't list.
+/// What to do with a well-formed `type` or `object` that the catalogue doesn't list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownEvents {
-    /// It is forwarded: the vendor extends its list often, and the delivery is authentic.
+    /// Forward the event: the vendor extends its list often, and the delivery is authentic.
     Forward,
-    /// It is a violation.
+    /// Report a violation.
     Reject,
 }
 
@@ -46,16 +50,16 @@ pub struct Event<'a> {
 pub enum EventError {
     /// It isn't a JSON object.
     Malformed(Malformed),
-    /// It is one, but breaks these rules: at least one.
+    /// It is a JSON object that breaks these rules: at least one.
     Violations(Vec<Violation>),
 }
 
 /// One broken rule of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// The member's JSON Pointer (RFC 6901); a missing member's is its own, as if it were there.
+    /// The JSON Pointer (RFC 6901) of the member, also if it is missing.
     pub pointer: &'static str,
-    /// The rule. It holds a value only if that value is well-formed, and not listed.
+    /// The rule. It contains a value of the event only if that value is a well-formed name outside the catalogue.
     pub detail: Cow<'static, str>,
 }
 
@@ -63,7 +67,7 @@ impl<'a> Event<'a> {
     /// Parses and validates an authentic body.
     ///
     /// # Errors
-    /// [`EventError`]: where it stops being JSON, or every violation of the contract.
+    /// [`EventError`]: the place where the body isn't valid JSON, or every violation of the contract.
     pub fn parse(verified: &Verified<'a>, unknown: UnknownEvents) -> Result<Self, EventError> {
         let body = json::utf8(verified.body()).map_err(EventError::Malformed)?;
         let members: Members = json::object(body).map_err(EventError::Malformed)?;
@@ -97,19 +101,19 @@ impl<'a> Event<'a> {
         self.body
     }
 
-    /// `id`: `evt_…`, on which consumers de-duplicate.
+    /// `id`: `evt_…`. Consumers de-duplicate on it.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// `type`: what happened.
+    /// `type`: the kind of event.
     #[must_use]
     pub fn event_type(&self) -> &EventType {
         &self.kind
     }
 
-    /// `object`: what it happened to.
+    /// `object`: the kind of thing that the event is about.
     #[must_use]
     pub fn object(&self) -> &ObjectType {
         &self.object
@@ -133,19 +137,19 @@ impl<'a> Event<'a> {
         self.occurred_at
     }
 
-    /// Where `data` isn't what the catalogue says of this type: no reason to refuse the event.
+    /// Where `data` differs from the catalogue. That is no reason to refuse the event.
     ///
-    /// There is no telling when there is no `data`, which is optional, or when the type isn't catalogued.
+    /// Empty when `data` is absent or the type isn't in the catalogue.
     #[must_use]
     pub fn drift(&self) -> Drift {
         match (self.kind.family(), self.data) {
-            (Some(family), Some(data)) => Drift::of(family, data.get()),
+            (Some(family), Some(data)) => Data::drift(family, data.get()),
             _ => Drift::default(),
         }
     }
 }
 
-/// The members that the contract has rules for; the vendor may send others.
+/// The members that the contract has rules for. The vendor may send others.
 #[derive(Debug, Clone, Copy)]
 enum Member {
     SpecVersion,
@@ -173,7 +177,7 @@ impl Member {
     ];
 }
 
-/// The members' raw JSON, and whether a member came again: two parsers could read that in two ways.
+/// The members' JSON, and whether a member is repeated: two parsers could read a repeated member in two ways.
 #[derive(Default)]
 struct Members<'a> {
     values: [Option<&'a RawValue>; Member::POINTERS.len()],
@@ -209,7 +213,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// The index of a member's name, if it is one that the contract has rules for.
+/// The index of a member, if the contract has rules for it.
 struct MemberName(Option<usize>);
 
 impl<'de> Deserialize<'de> for MemberName {
@@ -232,20 +236,20 @@ impl<'de> Deserialize<'de> for MemberName {
     }
 }
 
-/// Judges the members one by one and collects what they violate.
+/// Checks the members one by one and collects the violations.
 struct Check<'a> {
     members: Members<'a>,
     violations: Vec<Violation>,
 }
 
 impl<'a> Check<'a> {
-    fn violated(&mut self, member: Member, detail: impl Into<Cow<'static, str>>) {
+    fn add_violation(&mut self, member: Member, detail: impl Into<Cow<'static, str>>) {
         self.violations.push(Violation { pointer: Member::POINTERS[member as usize], detail: detail.into() });
     }
 
     fn value(&mut self, member: Member) -> Option<&'a RawValue> {
         if self.members.repeated[member as usize] {
-            self.violated(member, "appears more than once");
+            self.add_violation(member, "appears more than once");
             return None;
         }
         self.members.values[member as usize]
@@ -253,7 +257,7 @@ impl<'a> Check<'a> {
 
     fn required(&mut self, member: Member) -> Option<Cow<'a, str>> {
         if self.members.values[member as usize].is_none() {
-            self.violated(member, "is required");
+            self.add_violation(member, "is required");
         }
         self.optional(member)
     }
@@ -261,12 +265,12 @@ impl<'a> Check<'a> {
     fn optional(&mut self, member: Member) -> Option<Cow<'a, str>> {
         let raw = self.value(member)?.get();
         if !raw.starts_with('"') {
-            self.violated(member, "must be a string");
+            self.add_violation(member, "must be a string");
             return None;
         }
-        // Valid JSON, so that the one thing left to fail is an escape that is no character: half of a surrogate pair.
-        let Ok(Text(text)) = serde_json::from_str(raw) else {
-            self.violated(member, "must be a string of Unicode characters");
+        // The JSON is valid, so this only fails on an escape sequence that isn't a character: half of a surrogate pair.
+        let Ok(CowStr(text)) = serde_json::from_str(raw) else {
+            self.add_violation(member, "must be a string of Unicode characters");
             return None;
         };
         Some(text)
@@ -274,14 +278,14 @@ impl<'a> Check<'a> {
 
     fn length(&mut self, member: Member, text: &str, at_most: usize) {
         if !(1..=at_most).contains(&text.chars().count()) {
-            self.violated(member, format!("must be 1 to {at_most} characters long"));
+            self.add_violation(member, format!("must be 1 to {at_most} characters long"));
         }
     }
 
     fn identifier(&mut self, member: Member, id: Cow<'a, str>, prefix: &str) -> Cow<'a, str> {
         self.length(member, &id, 32);
         if !id.starts_with(prefix) {
-            self.violated(member, format!("must start with `{prefix}`"));
+            self.add_violation(member, format!("must start with `{prefix}`"));
         }
         id
     }
@@ -290,21 +294,21 @@ impl<'a> Check<'a> {
         if let Some(version) = self.required(Member::SpecVersion)
             && (version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_digit()))
         {
-            self.violated(Member::SpecVersion, "must be one or more digits");
+            self.add_violation(Member::SpecVersion, "must be one or more digits");
         }
     }
 
     fn event_type(&mut self, unknown: UnknownEvents) -> Option<EventType> {
         let text = self.required(Member::Type)?;
         let Ok(event_type) = EventType::parse(&text) else {
-            self.violated(
+            self.add_violation(
                 Member::Type,
                 "must be two or more words of `a-z`, `0-9` and `_` joined by `.`, at most 128 characters in all",
             );
             return None;
         };
-        if unknown == UnknownEvents::Reject && !event_type.is_catalogued() {
-            self.violated(Member::Type, format!("`{event_type}` is not in the catalogue of event types"));
+        if unknown == UnknownEvents::Reject && !event_type.is_known() {
+            self.add_violation(Member::Type, format!("`{event_type}` is not in the catalogue of event types"));
         }
         Some(event_type)
     }
@@ -312,11 +316,11 @@ impl<'a> Check<'a> {
     fn object(&mut self, unknown: UnknownEvents) -> Option<ObjectType> {
         let text = self.required(Member::Object)?;
         let Ok(object) = ObjectType::parse(&text) else {
-            self.violated(Member::Object, "must be 1 to 64 characters of `A-Z`, `a-z`, `0-9` and `_`");
+            self.add_violation(Member::Object, "must be 1 to 64 characters of `A-Z`, `a-z`, `0-9` and `_`");
             return None;
         };
-        if unknown == UnknownEvents::Reject && !object.is_catalogued() {
-            self.violated(Member::Object, format!("`{object}` is not in the catalogue of objects"));
+        if unknown == UnknownEvents::Reject && !object.is_known() {
+            self.add_violation(Member::Object, format!("`{object}` is not in the catalogue of objects"));
         }
         Some(object)
     }
@@ -325,7 +329,7 @@ impl<'a> Check<'a> {
         let text = self.required(Member::OccurredAt)?;
         let occurred_at = timestamp::parse(&text);
         if occurred_at.is_none() {
-            self.violated(Member::OccurredAt, "must be an RFC 3339 date-time");
+            self.add_violation(Member::OccurredAt, "must be an RFC 3339 date-time");
         }
         occurred_at
     }
@@ -339,7 +343,7 @@ impl<'a> Check<'a> {
     fn data(&mut self) -> Option<&'a RawValue> {
         let data = self.value(Member::Data)?;
         if !data.get().starts_with('{') {
-            self.violated(Member::Data, "must be an object");
+            self.add_violation(Member::Data, "must be an object");
         }
         Some(data)
     }

@@ -1,7 +1,5 @@
-//! What happens to one invocation? The one place that knows every stage, and their order.
-//!
-//! `Request → Delivery → Verified → Event → Entry → Held → Response`, each refusal ending the way; or, for a batch of
-//! our own queue, the same way without the request.
+//! The Lambda function. [`Function::invoke`] decides what an invocation is about. `Function::handle` is the path of a
+//! delivery from the request to the result, and `Function::drain` forwards parked messages.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -11,376 +9,350 @@ use std::{
 
 use futures_util::FutureExt;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
-use tokio::time::{Instant, timeout_at};
+use scalekit_events::drift::Drift;
+use tokio::time::timeout_at;
 
 use crate::{
-    bus::{Bus, EventId},
-    entry::{self, Address, Entry},
-    envelope::{EnvelopeError, Invocation, Payload, Request},
+    aws_error::{AwsError, ErrorClass},
+    bus::{Bus, Submission},
+    deadlines::Deadlines,
+    entry::{self, Entry},
     event::{Event, UnknownEvents},
-    log::{Outcome, Record, Trigger},
+    invocation::{Invocation, RawEvent, Request},
+    log::{EventLine, Trigger},
     problem::Problem,
-    queue::{Message, Queue},
-    response::{BatchResponse, Held, Reply, Response},
+    queue::{Message, MessageId, Queue},
+    response::{Accepted, BatchResponse, Reply, Response},
     secret::{Keyring, Keys},
     signature::{Delivery, SignatureError, Verified},
-    trouble::{Fault, Trouble},
+    trace,
 };
 
-/// How long an answer takes at most. The sender waits about 10 s, of which a cold start may take two.
-const ANSWER_WITHIN: Duration = Duration::from_millis(7_500);
-
-/// How long keeping a copy of a refused delivery may hold its answer up: the sender's next try brings another copy.
-const COPY_TIME: Duration = Duration::from_secs(3);
-
-/// How long before the invocation's own deadline the answer leaves.
-const DEADLINE_MARGIN: Duration = Duration::from_millis(300);
-
-/// How much later a stage is cut off that doesn't keep to the answer's time. What a stage says of itself says more.
-const CUT_OFF_AFTER: Duration = Duration::from_millis(100);
-
-/// How much of the time there is may pass before the event is parked.
-const PARK_AFTER: f64 = 2.0 / 3.0;
-
-/// The longest trace header that EventBridge takes, in characters.
-const MAX_TRACE_HEADER: usize = 500;
-
-/// What deliveries are judged by.
+/// The settings for validation.
 #[derive(Debug)]
-pub struct Rules {
-    /// How far a delivery's timestamp may be from our clock, both ways.
+pub struct Policy {
+    /// The largest difference between a delivery's timestamp and our clock, in both directions.
     pub tolerance: Duration,
-    /// What happens to types and objects outside the catalogue.
+    /// What to do with types and objects outside the catalogue.
     pub unknown_events: UnknownEvents,
 }
 
-/// The function: everything that outlives an invocation.
+/// Everything that outlives an invocation.
 #[derive(Debug)]
 pub struct Function {
-    /// The keys that deliveries are signed with.
+    /// The signing keys.
     pub keyring: Keyring,
-    /// What deliveries are judged by beside.
-    pub rules: Rules,
-    /// Where entries go.
-    pub address: Address,
+    /// The settings for validation.
+    pub policy: Policy,
+    /// The source of every event on the bus.
+    pub source: String,
     /// The bus.
     pub bus: Bus,
-    /// Where events wait that the bus can't have yet.
-    pub parking: Option<Queue>,
-    /// Where copies of authentic, but refused deliveries go.
-    pub refused: Option<Queue>,
+    /// The queue for events that the bus can't take yet.
+    pub parking_queue: Option<Queue>,
+    /// The queue for copies of authentic deliveries that were refused.
+    pub dead_letter_queue: Option<Queue>,
 }
 
-/// Until when what must have happened.
-#[derive(Debug, Clone, Copy)]
-struct Time {
-    now: SystemTime,
-    started: Instant,
-    answer: Instant,
+/// The result of a delivery, for the response and the log.
+struct Handled<'a> {
+    authentic: bool,
+    event: Option<Event<'a>>,
+    drift: Drift,
+    copy: Option<Result<MessageId, AwsError>>,
+    result: Result<Accepted, Problem>,
 }
 
-impl Time {
-    fn new(now: SystemTime, deadline_ms: u64) -> Self {
-        let started = Instant::now();
-        let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(deadline_ms);
-        // `cargo lambda watch` sends a number of milliseconds, not a time: what is over before it began says nothing.
-        let left = deadline.duration_since(now).map_or(ANSWER_WITHIN, |left| left.saturating_sub(DEADLINE_MARGIN));
-        Self { now, started, answer: started + left.min(ANSWER_WITHIN) }
-    }
-
-    fn park(&self) -> Instant {
-        self.started + (self.answer - self.started).mul_f64(PARK_AFTER)
+impl Handled<'_> {
+    /// A delivery that failed before it was known to be authentic.
+    fn unverified(problem: Problem) -> Self {
+        Self { authentic: false, event: None, drift: Drift::default(), copy: None, result: Err(problem) }
     }
 }
 
 impl Function {
-    /// Answers one invocation, at the time `now`.
+    /// Handles one invocation that begins at the time `now`.
     ///
     /// # Errors
-    /// For an event that is neither an HTTP request nor a batch of the parking queue: nobody waits for an HTTP answer.
-    pub async fn invoke(&self, event: LambdaEvent<Invocation>, now: SystemTime) -> Result<Reply, Diagnostic> {
+    /// [`Diagnostic`] if the event is neither an HTTP request nor a batch of messages of the parking queue. Lambda counts
+    /// it as an error of the function. If it is a batch of another queue, the messages stay in that queue.
+    pub async fn invoke(&self, event: LambdaEvent<RawEvent>, now: SystemTime) -> Result<Reply, Diagnostic> {
         let LambdaEvent { payload, context } = event;
-        let time = Time::new(now, context.deadline);
-        match payload.request() {
-            Err(EnvelopeError::NotHttp) => match self.parking.as_ref().and_then(|queue| queue.messages(&payload)) {
-                Some(messages) => Ok(Reply::Batch(self.drain(&messages, &context, time).await)),
-                None => Err(Diagnostic {
-                    error_type: "UnknownEvent".into(),
-                    error_message: "the event is neither an HTTP request nor a batch of the parking queue".into(),
-                }),
-            },
-            request => Ok(Reply::Http(self.answer(request, &context, time).await)),
+        let deadlines = Deadlines::new(now, context.deadline);
+        match payload.read(self.parking_queue.as_ref()) {
+            Invocation::Http(request) => Ok(Reply::Http(self.deliver(&request, &context, deadlines).await)),
+            Invocation::MalformedHttp(format, reason) => {
+                let handled = Handled::unverified(Problem::MalformedRequest(reason));
+                let response = Response::new(&handled.result, format);
+                log_delivery(&handled, None, &response, &context, deadlines);
+                Ok(Reply::Http(response))
+            }
+            Invocation::Parked(messages) => Ok(Reply::Batch(self.drain(&messages, &context, deadlines).await)),
+            Invocation::Unknown => {
+                let error = "expected an HTTP request from a function URL or API Gateway, or a batch of messages of the \
+                             parking queue";
+                tracing::warn!(error, request_id = context.request_id, "unknown invocation");
+                Err(Diagnostic { error_type: "UnknownInvocation".into(), error_message: error.into() })
+            }
         }
     }
 
-    /// Answers a delivery, whatever happens, and writes its line.
-    async fn answer(&self, request: Result<Request<'_>, EnvelopeError>, context: &Context, time: Time) -> Response {
-        let mut record = Record { request_id: context.request_id.clone(), ..Record::default() };
-        let payload = request.as_ref().map_or(Payload::V1, |request| request.payload);
-        let held: Result<Held, Problem> = {
-            // Pinned where it stands, here and below: the SDK's calls are large, and each wrapper would move them.
-            let deliver = pin!(self.deliver(request, context, time, &mut record));
-            let in_time = unless_panicking(timeout_at(time.answer + CUT_OFF_AFTER, deliver)).await;
-            in_time.and_then(|held| held.unwrap_or_else(|_| Err(Problem::Bus(Trouble::transient("no answer in time")))))
+    /// Handles a delivery and writes its line. A panic or a timeout becomes a response, too.
+    async fn deliver(&self, request: &Request<'_>, context: &Context, deadlines: Deadlines) -> Response {
+        let trace_header = context.xray_trace_id.as_deref().and_then(trace::valid_header);
+        let handled = {
+            // Pinned in place, here and below: the SDK's futures are large, and every wrapper would move them.
+            let handle = pin!(self.handle(request, trace_header, deadlines));
+            guard(handle, deadlines).await.unwrap_or_else(Handled::unverified)
         };
-        let response = held.as_ref().map_or_else(Response::from, Response::from).in_payload(payload);
-        let outcome = match &held {
-            Ok(Held::ByBus(id)) => {
-                record.bus_event_id = Some(id.to_string());
-                Outcome::Forwarded
-            }
-            Ok(Held::ByQueue(id)) => {
-                record.queue_message_id = Some(id.to_string());
-                Outcome::Parked
-            }
-            Err(problem) => record.problem(problem),
-        };
-        record.status = Some(response.status());
-        record.write(outcome, Trigger::Http, time.started.elapsed());
+        let response = Response::new(&handled.result, request.format);
+        log_delivery(&handled, request.headers.webhook_id.as_deref(), &response, context, deadlines);
         response
     }
 
-    async fn deliver(
-        &self,
-        request: Result<Request<'_>, EnvelopeError>,
-        context: &Context,
-        time: Time,
-        record: &mut Record,
-    ) -> Result<Held, Problem> {
-        let request = request.map_err(|error| match error {
-            EnvelopeError::Malformed(reason) => Problem::MalformedRequest(reason),
-            EnvelopeError::NotHttp => Problem::MalformedRequest("not an HTTP request"),
-        })?;
-        record.delivery(request.headers.webhook_id.as_deref());
-        let delivery = self.admit(&request)?;
-        let verified = self.verify(&delivery, time.now).await?;
-        record.authentic = true;
-
-        let trace = trace_header(context.xray_trace_id.as_deref());
-        let held = match Event::parse(&verified, self.rules.unknown_events) {
-            // The secret is read again beside the forward: after the answer, Lambda freezes the process.
-            Ok(event) => {
-                let held = {
-                    let forward = pin!(self.forward_or_park(&event, trace, time, record));
-                    let refresh = pin!(self.keyring.refresh(time.now));
-                    tokio::join!(forward, timeout_at(time.answer, refresh)).0
-                };
-                record.drift(&event);
-                held
-            }
-            Err(error) => Err(Problem::Event(error)),
-        };
-        if let (Err(problem), Some(queue)) = (&held, &self.refused)
-            && problem.status().is_client_error()
-        {
-            let reason = problem.to_string();
-            let webhook_id = request.headers.webhook_id.as_deref().unwrap_or_default();
-            let reason = [("problem", problem.code()), ("reason", &reason), ("webhook-id", webhook_id)];
-            let until = time.answer.min(Instant::now() + COPY_TIME);
-            match queue.keep(verified.body(), trace, &reason, until).await {
-                Ok(id) => record.queue_message_id = Some(id.to_string()),
-                Err(trouble) => record.copy_error = Some(trouble.to_string()),
-            }
-        }
-        held
-    }
-
-    /// Every check before the signature's, in the order of the answers' table.
+    /// The path of a delivery: method, signature, size, JSON and contract, then the bus or the parking queue.
     ///
-    /// # Errors
-    /// The first problem found.
-    pub fn admit<'a>(&self, request: &'a Request<'_>) -> Result<Delivery<'a>, Problem> {
-        if &*request.method != "POST" {
-            return Err(Problem::MethodNotAllowed);
-        }
-        if !request.headers.content_type.as_deref().is_some_and(is_json) {
-            return Err(Problem::UnsupportedMediaType);
-        }
-        self.address.can_fit(&request.body).map_err(Problem::ContentTooLarge)?;
-        Ok(Delivery {
-            id: request.headers.webhook_id.as_deref(),
-            timestamp: request.headers.webhook_timestamp.as_deref(),
-            signature: request.headers.webhook_signature.as_deref(),
-            body: &request.body,
-        })
+    /// Every check that a correctly signed delivery can fail comes after the signature, so that each refusal of an authentic
+    /// delivery is logged as one and leaves a copy.
+    async fn handle<'a>(
+        &self,
+        request: &'a Request<'_>,
+        trace_header: Option<&str>,
+        deadlines: Deadlines,
+    ) -> Handled<'a> {
+        let verified = match self.authenticate(request, deadlines.now).await {
+            Ok(verified) => verified,
+            Err(problem) => return Handled::unverified(problem),
+        };
+        let (event, result) = match self.parse(&verified) {
+            Ok(event) => {
+                let result = {
+                    // The secret is refreshed beside the forward: after the response, Lambda freezes the process.
+                    let forward = pin!(self.forward_or_park(&event, trace_header, deadlines));
+                    let refresh = pin!(self.keyring.refresh(deadlines.now));
+                    let both = pin!(async { tokio::join!(forward, timeout_at(deadlines.response, refresh)).0 });
+                    // Guarded here, too, so that the line of a panic or a timeout has the event.
+                    guard(both, deadlines).await.and_then(|result| result)
+                };
+                (Some(event), result)
+            }
+            Err(problem) => (None, Err(problem)),
+        };
+        let copy = match &result {
+            Err(problem) if problem.status().is_client_error() => {
+                self.dead_letter(request, &verified, problem, trace_header, deadlines).await
+            }
+            _ => None,
+        };
+        let drift = event.as_ref().map(Event::drift).unwrap_or_default();
+        Handled { authentic: true, event, drift, copy, result }
     }
 
-    /// Verifies a delivery with the keys in memory and, if none of them matches, with those that are in the store now.
-    async fn verify<'a>(&self, delivery: &Delivery<'a>, now: SystemTime) -> Result<Verified<'a>, Problem> {
-        let verify = |keys: &Keys| match delivery.verify(keys.at(now), now, self.rules.tolerance) {
-            Err(SignatureError::NoMatch) if keys.at(now).next().is_none() => Err(Problem::SecretUnavailable),
-            verified => verified.map_err(Problem::Signature),
+    /// Verifies a delivery with the keys in memory and, if none matches, with those that are in the secret now.
+    async fn authenticate<'a>(&self, request: &'a Request<'_>, now: SystemTime) -> Result<Verified<'a>, Problem> {
+        let delivery = admit(request)?;
+        let verify = |keys: &Keys| match delivery.verify(keys.valid_at(now), now, self.policy.tolerance) {
+            Err(SignatureError::NoMatch) if keys.valid_at(now).next().is_none() => Err(Problem::SecretUnavailable),
+            result => result.map_err(Problem::Signature),
         };
-        let keys = self.keyring.keys();
-        match verify(&keys) {
+        match verify(&self.keyring.keys()) {
             Err(Problem::SecretUnavailable | Problem::Signature(SignatureError::NoMatch)) => {
                 self.keyring.refresh_for_mismatch(now).await;
                 verify(&self.keyring.keys())
             }
-            settled => settled,
+            result => result,
         }
+    }
+
+    /// Parses the event in an authentic body.
+    ///
+    /// # Errors
+    /// [`Problem`] if the body is too large for the bus, or not a valid event.
+    pub fn parse<'a>(&self, verified: &Verified<'a>) -> Result<Event<'a>, Problem> {
+        entry::check_body_size(&self.source, verified.body()).map_err(Problem::ContentTooLarge)?;
+        Event::parse(verified, self.policy.unknown_events).map_err(Problem::Event)
     }
 
     async fn forward_or_park(
         &self,
         event: &Event<'_>,
-        trace: Option<&str>,
-        time: Time,
-        record: &mut Record,
-    ) -> Result<Held, Problem> {
-        record.event(event);
-        let entry = self.address.entry(event, trace).map_err(Problem::ContentTooLarge)?;
-        let Some(parking) = &self.parking else {
-            return self.forward(entry, time.now, time.answer).await.map(Held::ByBus).map_err(Problem::Bus);
+        trace_header: Option<&str>,
+        deadlines: Deadlines,
+    ) -> Result<Accepted, Problem> {
+        let entry = Entry::new(&self.source, event, trace_header).map_err(Problem::ContentTooLarge)?;
+        let Some(parking_queue) = &self.parking_queue else {
+            let put = self.bus.put_one(entry, deadlines.now, deadlines.response).await;
+            return put.map(Accepted::ByBus).map_err(Problem::Bus);
         };
-        let trouble = match self.forward(entry, time.now, time.park()).await {
-            Ok(id) => return Ok(Held::ByBus(id)),
-            Err(trouble) if trouble.fault == Fault::Payload => return Err(Problem::Bus(trouble)),
-            Err(trouble) => trouble,
+        let bus_error = match self.bus.put_one(entry, deadlines.now, deadlines.park()).await {
+            Ok(id) => return Ok(Accepted::ByBus(id)),
+            Err(error) if error.class == ErrorClass::Rejected => return Err(Problem::Bus(error)),
+            Err(error) => error,
         };
-        record.error = Some(trouble.to_string());
-        parking
-            .park(event.body(), trace, time.answer)
-            .await
-            .map(Held::ByQueue)
-            .map_err(|parking| Problem::Bus(Trouble::transient(format!("{trouble}; and not parked: {parking}"))))
-    }
-
-    async fn forward(&self, entry: Entry<'_>, now: SystemTime, until: Instant) -> Result<EventId, Trouble> {
-        let mut results = self.bus.put(&[entry], now, until).await;
-        results.pop().unwrap_or_else(|| Err(Trouble::transient("PutEvents: no result")))
-    }
-
-    /// Forwards a batch of our own queue, and writes a line for each message.
-    async fn drain(&self, messages: &[Message<'_>], context: &Context, time: Time) -> BatchResponse {
-        let mut records: Vec<_> = messages
-            .iter()
-            .map(|message| Record {
-                request_id: context.request_id.clone(),
-                queue_message_id: Some(message.id().to_owned()),
-                authentic: true,
-                ..Record::default()
-            })
-            .collect();
-        let outcomes = unless_panicking(pin!(self.forward_messages(messages, &mut records, time))).await;
-        let outcomes = outcomes.unwrap_or_else(|problem| vec![Err(problem); messages.len()]);
-        for (record, outcome) in records.iter_mut().zip(&outcomes) {
-            let outcome = match outcome {
-                Ok(id) => {
-                    record.bus_event_id = Some(id.to_string());
-                    Outcome::Forwarded
-                }
-                Err(problem) => record.problem(problem),
-            };
-            record.write(outcome, Trigger::Queue, time.started.elapsed());
+        match parking_queue.park(event.body(), trace_header, deadlines.response).await {
+            Ok(message_id) => Ok(Accepted::ByParkingQueue { message_id, bus_error }),
+            Err(error) => {
+                Err(Problem::Bus(AwsError::transient(format!("{bus_error}; parking the event failed, too: {error}"))))
+            }
         }
-        BatchResponse::new(messages, &outcomes)
+    }
+
+    /// Sends a copy of a refused delivery to the dead-letter queue, if there is one.
+    async fn dead_letter(
+        &self,
+        request: &Request<'_>,
+        verified: &Verified<'_>,
+        problem: &Problem,
+        trace_header: Option<&str>,
+        deadlines: Deadlines,
+    ) -> Option<Result<MessageId, AwsError>> {
+        let queue = self.dead_letter_queue.as_ref()?;
+        let webhook_id = request.headers.webhook_id.as_deref().unwrap_or_default();
+        let reason = problem.to_string();
+        let attributes = [("problem", problem.code()), ("reason", &reason), ("webhook-id", webhook_id)];
+        Some(queue.dead_letter(verified.body(), trace_header, &attributes, deadlines.copy()).await)
+    }
+
+    /// Forwards parked messages, and writes a line for each.
+    async fn drain(&self, messages: &[Message<'_>], context: &Context, deadlines: Deadlines) -> BatchResponse {
+        let forward = pin!(self.forward_messages(messages, context, deadlines));
+        match guard(forward, deadlines).await {
+            Ok(response) => response,
+            Err(problem) => {
+                let mut response = BatchResponse::default();
+                let result = Err(problem);
+                for message in messages {
+                    log_message(message, None, &result, context, deadlines);
+                    response.add(message, &result);
+                }
+                response
+            }
+        }
     }
 
     async fn forward_messages(
         &self,
         messages: &[Message<'_>],
-        records: &mut [Record],
-        time: Time,
-    ) -> Vec<Result<EventId, Problem>> {
-        let events: Vec<_> = messages
-            .iter()
-            .map(|message| Event::parse(&Verified::parked(message), self.rules.unknown_events).map_err(Problem::Event))
-            .collect();
-        let entries: Vec<_> = events
-            .iter()
-            .zip(messages)
-            .zip(&mut *records)
-            .map(|((event, message), record)| {
-                let event = event.as_ref().map_err(Problem::clone)?;
-                record.event(event);
-                let trace = trace_header(message.trace_header());
-                self.address.entry(event, trace).map_err(Problem::ContentTooLarge)
-            })
-            .collect();
-
-        let ready: Vec<_> = entries.iter().flatten().copied().collect();
-        let mut results = Vec::with_capacity(ready.len());
-        for call in entry::calls(&ready) {
-            results.extend(self.bus.put(call, time.now, time.answer).await);
-        }
-        for (record, event) in records.iter_mut().zip(&events) {
-            if let Ok(event) = event {
-                record.drift(event);
+        context: &Context,
+        deadlines: Deadlines,
+    ) -> BatchResponse {
+        let mut response = BatchResponse::default();
+        let mut finish = |message: &Message<'_>, event: Option<&Event<'_>>, result: Result<Accepted, Problem>| {
+            log_message(message, event, &result, context, deadlines);
+            response.add(message, &result);
+        };
+        let parsed: Vec<_> =
+            messages.iter().map(|message| (message, self.parse(&Verified::from_queue(message)))).collect();
+        let mut submissions = Vec::with_capacity(parsed.len());
+        for (message, parsed) in &parsed {
+            let event = parsed.as_ref().ok();
+            let trace_header = message.trace_header().and_then(trace::valid_header);
+            let entry = parsed.as_ref().map_err(Problem::clone).and_then(|event| {
+                let entry = Entry::new(&self.source, event, trace_header).map_err(Problem::ContentTooLarge);
+                entry.map(|entry| Submission::new((message, event), entry))
+            });
+            match entry {
+                Ok(submission) => submissions.push(submission),
+                Err(problem) => finish(message, event, Err(problem)),
             }
         }
-        let mut results = results.into_iter();
-        entries
-            .into_iter()
-            .map(|entry| {
-                entry?;
-                let result = results.next().unwrap_or_else(|| Err(Trouble::transient("PutEvents: no result")));
-                result.map_err(Problem::Bus)
-            })
-            .collect()
+        self.bus.put(&submissions, deadlines.now, deadlines.response).await;
+        for submission in submissions {
+            let ((message, event), result) = submission.into_parts();
+            finish(message, Some(event), result.map(Accepted::ByBus).map_err(Problem::Bus));
+        }
+        response
     }
 }
 
-/// Runs a stage; a panic in it is a problem like others, and the process lives on.
-async fn unless_panicking<T>(stage: impl Future<Output = T>) -> Result<T, Problem> {
-    AssertUnwindSafe(stage).catch_unwind().await.map_err(|_| Problem::Internal)
+/// Checks what must be right before a signature can be checked.
+///
+/// # Errors
+/// [`Problem`] if the method isn't POST, or a header of the signature is missing or malformed.
+pub fn admit<'a>(request: &'a Request<'_>) -> Result<Delivery<'a>, Problem> {
+    if &*request.method != "POST" {
+        return Err(Problem::MethodNotAllowed);
+    }
+    let headers = &request.headers;
+    let (id, timestamp) = (headers.webhook_id.as_deref(), headers.webhook_timestamp.as_deref());
+    let signature = headers.webhook_signature.as_deref();
+    Delivery::new(id, timestamp, signature, &request.body).map_err(Problem::Signature)
 }
 
-/// Whether a content type is `application/json`, whatever its parameters and case.
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+/// Runs a stage, and turns a panic or a timeout into a problem, so that the invocation still gets a response.
+async fn guard<T>(stage: impl Future<Output = T>, deadlines: Deadlines) -> Result<T, Problem> {
+    match AssertUnwindSafe(timeout_at(deadlines.cancel(), stage)).catch_unwind().await {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(_)) => Err(Problem::Bus(AwsError::transient("no result in time"))),
+        Err(_) => Err(Problem::Internal),
+    }
 }
 
-/// The trace header, if the bus and the queue would take it: a trace is worth less than the event.
-fn trace_header(value: Option<&str>) -> Option<&str> {
-    value.filter(|trace| (1..=MAX_TRACE_HEADER).contains(&trace.len()) && trace.is_ascii())
+fn log_delivery(
+    handled: &Handled<'_>,
+    webhook_id: Option<&str>,
+    response: &Response,
+    context: &Context,
+    deadlines: Deadlines,
+) {
+    let line = EventLine {
+        trigger: Trigger::Http,
+        result: &handled.result,
+        response: Some(response),
+        authentic: handled.authentic,
+        webhook_id,
+        event: handled.event.as_ref(),
+        drift: &handled.drift,
+        parked_message: None,
+        copy: handled.copy.as_ref(),
+        duration: deadlines.elapsed(),
+        request_id: &context.request_id,
+    };
+    line.write();
+}
+
+fn log_message(
+    message: &Message<'_>,
+    event: Option<&Event<'_>>,
+    result: &Result<Accepted, Problem>,
+    context: &Context,
+    deadlines: Deadlines,
+) {
+    let line = EventLine {
+        trigger: Trigger::Queue,
+        result,
+        response: None,
+        authentic: true,
+        webhook_id: None,
+        event,
+        drift: &event.map(Event::drift).unwrap_or_default(),
+        parked_message: Some(message.id()),
+        copy: None,
+        duration: deadlines.elapsed(),
+        request_id: &context.request_id,
+    };
+    line.write();
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_panic_is_a_problem() {
-        let panicking = async { panic!("as told") };
-        assert_eq!(unless_panicking::<()>(panicking).await, Err(Problem::Internal));
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_and_an_overdue_stage_become_problems() {
+        let deadlines = Deadlines::new(SystemTime::UNIX_EPOCH, 10_000);
+        let panicking = async { panic!("on purpose") };
+        assert_eq!(guard::<()>(panicking, deadlines).await, Err(Problem::Internal));
         let later = async {
             tokio::task::yield_now().await;
-            panic!("as told")
+            panic!("on purpose")
         };
-        assert_eq!(unless_panicking::<()>(later).await, Err(Problem::Internal));
-        assert_eq!(unless_panicking(async { 1 }).await, Ok(1));
-    }
-
-    #[test]
-    fn the_time_there_is() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_760_434_167);
-        let now_ms = 1_760_434_167_000;
-        let milliseconds = Duration::from_millis;
-        for (why, deadline_ms, answer, park) in [
-            ("no time at all, but a number of milliseconds, as `cargo lambda watch` has it", 600_000, 7_500, 5_000),
-            ("a time that is over", now_ms - 1, 7_500, 5_000),
-            ("the present", now_ms, 0, 0),
-            ("the margin", now_ms + 300, 0, 0),
-            ("a little more", now_ms + 301, 1, 0),
-            ("three seconds", now_ms + 3_000, 2_700, 1_800),
-            ("just as long as an answer may take", now_ms + 7_800, 7_500, 5_000),
-            ("ten seconds", now_ms + 10_000, 7_500, 5_000),
-            ("a quarter of an hour", now_ms + 900_000, 7_500, 5_000),
-            ("the last instant there is", u64::MAX, 7_500, 5_000),
-        ] {
-            let time = Time::new(now, deadline_ms);
-            assert_eq!(time.now, now, "{why}");
-            assert_eq!(time.answer - time.started, milliseconds(answer), "{why}: the answer");
-            let until_parked = time.park() - time.started;
-            assert_eq!(until_parked.as_millis(), milliseconds(park).as_millis(), "{why}: the parking");
-        }
-    }
-
-    #[test]
-    fn an_answer_leaves_before_anybody_stops_waiting() {
-        assert!(ANSWER_WITHIN + CUT_OFF_AFTER < Duration::from_secs(9));
-        assert!(CUT_OFF_AFTER < DEADLINE_MARGIN);
+        assert_eq!(guard::<()>(later, deadlines).await, Err(Problem::Internal));
+        assert_eq!(guard(async { 1 }, deadlines).await, Ok(1));
+        let overdue = Problem::Bus(AwsError::transient("no result in time"));
+        assert_eq!(guard::<()>(pending(), deadlines).await, Err(overdue));
+        assert!(deadlines.elapsed() <= Duration::from_millis(7_601), "{:?}", deadlines.elapsed());
     }
 }

@@ -1,34 +1,22 @@
-//! Is this text the JSON that the bus takes: an object in UTF-8, at most 1000 levels deep? If not, where does it stop being it?
+//! The JSON that the bus accepts: an object in UTF-8, at most 1000 levels deep.
 
-use std::{borrow::Cow, fmt, ops::Deref};
+use std::fmt;
 
 use serde::Deserialize;
 use serde_json::error::Category;
 
-/// How many levels of objects and arrays EventBridge takes in a detail.
+/// The most levels of objects and arrays that EventBridge accepts in a detail.
 pub const MAX_DEPTH: usize = 1000;
 
-/// Where and why a body stops being the JSON that it should be.
+/// The place where a body isn't the JSON that the bus accepts, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// What is wrong, without a part of the body.
+    /// The reason. It contains no part of the body.
     pub reason: String,
     /// The line, from 1.
     pub line: usize,
     /// The column in bytes, from 1.
     pub column: usize,
-}
-
-/// A JSON string that borrows from the text around it unless it holds an escape.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
 }
 
 /// The bytes as text.
@@ -39,10 +27,10 @@ pub fn utf8(body: &[u8]) -> Result<&str, Malformed> {
     str::from_utf8(body).map_err(|error| Malformed::at(body, error.valid_up_to(), "invalid UTF-8"))
 }
 
-/// Reads a JSON object as a `T` that looks at the outermost members and takes any of them.
+/// Deserializes a JSON object. `T` must accept any members.
 ///
 /// # Errors
-/// [`Malformed`] where the text stops being JSON, isn't an object, or is deeper than [`MAX_DEPTH`].
+/// [`Malformed`] if the text isn't valid JSON, isn't an object, or is deeper than [`MAX_DEPTH`].
 pub fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Malformed> {
     let object = serde_json::from_str(json).map_err(|error| Malformed::of(json.as_bytes(), &error))?;
     match too_deep(json.as_bytes()) {
@@ -51,9 +39,9 @@ pub fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Malformed> {
     }
 }
 
-/// The offset of the first bracket that opens a level beyond [`MAX_DEPTH`], in valid JSON.
+/// The offset of the first bracket that opens a level beyond [`MAX_DEPTH`]. The JSON must be valid.
 fn too_deep(json: &[u8]) -> Option<usize> {
-    // Too few brackets for that, strings included: nearly always, and found at the speed of memory.
+    // Nearly every body has too few brackets, even with those in strings, and counting them is fast.
     memchr::memchr2_iter(b'{', b'[', json).nth(MAX_DEPTH)?;
     let mut depth = 0;
     let mut at = 0;
@@ -70,7 +58,7 @@ fn too_deep(json: &[u8]) -> Option<usize> {
     None
 }
 
-/// The offset of the quote that ends the string which opens at `start`.
+/// The offset of the quote that closes the string opened at `start`.
 fn end_of_string(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(found) = json.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
@@ -95,17 +83,17 @@ impl Malformed {
     }
 
     fn of(body: &[u8], error: &serde_json::Error) -> Self {
-        // All that a `T` can dislike is that the outermost value is no object. What serde_json says of it would show it.
+        // `T` can only fail because the value isn't an object. serde_json's own message would contain the value.
         if error.classify() == Category::Data {
             let start = body.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
             return Self::at(body, start, "not a JSON object");
         }
-        // Fixed texts that show nothing of the body; the place at their end is told in members of its own.
+        // These messages are fixed texts, and end with the place, which has fields of its own.
         let (line, column) = (error.line(), error.column());
         let text = error.to_string();
         let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or("not JSON");
-        // serde_json tells the byte that it read last: column 0 is the line break before. Where there is no byte any more,
-        // the end is the place.
+        // serde_json names the byte that it read last: column 0 is the line break before. At the end of the body, the
+        // place is after the last byte.
         let lines = body.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1));
         let read = lines.map(<[u8]>::len).sum::<usize>() + column;
         let offset = if error.is_eof() { body.len() } else { read.saturating_sub(1).min(body.len()) };
@@ -132,14 +120,14 @@ mod tests {
         read.err()
     }
 
-    /// An object so many levels deep, arrays and objects in turn.
+    /// Nested objects and arrays, in turn, of this depth.
     fn deep(levels: usize) -> String {
         let (open, close) = (r#"{"a":["#.repeat(levels / 2), "]}".repeat(levels / 2));
         if levels.is_multiple_of(2) { format!("{open}{close}") } else { format!("{open}{{}}{close}") }
     }
 
     #[test]
-    fn where_it_stops_being_json() {
+    fn the_error_names_the_place() {
         for (body, reason, line, column) in [
             (&b""[..], "EOF while parsing a value", 1, 1),
             (b"\n", "EOF while parsing a value", 2, 1),
@@ -147,7 +135,7 @@ mod tests {
             (b"{\"a\":\n", "EOF while parsing a value", 2, 1),
             (b"{\"a\":\"b", "EOF while parsing a string", 1, 8),
             (b"{\"a\":tru", "EOF while parsing a value", 1, 9),
-            // serde_json tells the byte before.
+            // serde_json names the byte before.
             (b"{\"a\":\"\n\"}", "control character (\\u0000-\\u001F) found while parsing a string", 1, 6),
             (b"{\n\n  a:1}", "key must be a string", 3, 3),
             (b"{\"a\":1,}", "trailing comma", 1, 8),
@@ -167,28 +155,28 @@ mod tests {
     }
 
     #[test]
-    fn how_it_is_told() {
+    fn display_has_the_reason_and_the_place() {
         let malformed = malformed(b"{\n1}").unwrap();
         assert_eq!(malformed.to_string(), "key must be a string at line 2, column 1");
     }
 
     #[test]
-    fn depth() {
+    fn the_depth_is_limited() {
         assert_eq!(malformed(deep(1000).as_bytes()), None);
         for levels in [1001, 1002, 100_000] {
             let malformed = malformed(deep(levels).as_bytes()).unwrap();
             // 500 times `{"a":[`, and the bracket after it.
             assert_eq!((&*malformed.reason, malformed.line, malformed.column), ("more than 1000 levels deep", 1, 3001));
         }
-        // Not JSON comes first.
+        // Invalid JSON is reported first.
         let unfinished = deep(1001).trim_end_matches('}').to_owned();
         assert_eq!(malformed(unfinished.as_bytes()).unwrap().reason, "EOF while parsing an object");
     }
 
     #[test]
-    fn brackets_in_strings_are_no_levels() {
+    fn brackets_in_strings_do_not_count() {
         for string in [r#""[""#, r#""\"[{""#, r#""\\""#, r#""\\\"[""#, r#""]}""#, r#""\u0022[""#] {
-            // Enough brackets that levels are counted, the deepest within the limit.
+            // There are enough brackets that the depth is computed, and the depth is within the limit.
             let noise = format!("{string}:{string},").repeat(1000);
             let body = format!("{{{noise}{}", &deep(1000)[1..]);
             assert_eq!(malformed(body.as_bytes()), None, "{string}");
@@ -197,13 +185,5 @@ mod tests {
         }
         let wide = format!("{{\"a\":[{}[]]}}", "[{}],".repeat(2000));
         assert_eq!(malformed(wide.as_bytes()), None);
-    }
-
-    #[test]
-    fn a_text_borrows_unless_it_holds_an_escape() {
-        let Text(plain) = serde_json::from_str(r#""né""#).unwrap();
-        assert!(matches!(plain, Cow::Borrowed("né")));
-        let Text(escaped) = serde_json::from_str(r#""n\u00e9""#).unwrap();
-        assert!(matches!(escaped, Cow::Owned(text) if text == "né"));
     }
 }

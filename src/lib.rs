@@ -1,67 +1,49 @@
 //! Forwards Scalekit's signed webhooks to Amazon EventBridge.
 //!
-//! A delivery goes one way, from stage to stage. Each stage has its own type, its own file and its own error; only
-//! [`function`] knows them all.
+//! A delivery passes through stages. Each stage has its own type, its own file and its own error. Only [`function`] knows
+//! all of them.
 //!
 //! ```text
-//! Invocation → Request → Delivery → Verified → Event → Entry → Held → Response
-//! └─── envelope ───┘     └── signature ──┘     event   entry   bus    response
-//!                                                              queue
+//! RawEvent → Request → Delivery → Verified → Event → Entry → Accepted → Response
+//! └─ invocation ─┘     └─ signature ─┘       event   entry   └── response ──┘
 //! ```
 //!
-//! | module | its question |
+//! | module | contents |
 //! |---|---|
-//! | [`envelope`] | What did Lambda hand us? |
-//! | [`signature`] | Is this delivery authentic? |
-//! | [`secret`] | Which keys may sign? |
-//! | [`event`] | Which event does an authentic body hold? With [`json`], [`timestamp`] and the [`catalogue`] of types. |
-//! | [`entry`] | What goes onto the bus? |
-//! | [`bus`] | Does the bus have it? |
-//! | [`queue`] | Where do events wait that the bus can't have yet? |
-//! | [`trouble`] | A call to AWS went wrong: whose fault is it, and is it worth another try? |
-//! | [`problem`] | What is the sender told? |
-//! | [`response`] | What does Lambda hand back? |
-//! | [`log`] | What does the operator see? |
-//! | [`config`], [`aws`] | What was the function told to do, and how does it reach AWS? |
-//! | [`drift`] | Is an event's `data` what the catalogue says? |
-//! | [`detail`], [`data`] | What does a consumer find in an event? |
+//! | [`function`] | the path of a delivery, and of parked messages |
+//! | [`invocation`] | the event that Lambda sends: an HTTP request, parked messages, or something else |
+//! | [`signature`] | the check that a delivery is authentic |
+//! | [`secret`] | the signing keys |
+//! | [`event`], [`json`] | the rules that an event must keep |
+//! | [`entry`] | the entry that is put on the bus |
+//! | [`bus`], [`bus_check`] | putting entries on the bus, and checking that it exists |
+//! | [`queue`] | the parking queue and the dead-letter queue |
+//! | [`retry`], [`aws_error`], [`deadlines`] | retries of AWS calls, their errors, and the time they may take |
+//! | [`problem`], [`response`] | the responses to the sender and to Lambda |
+//! | [`log`], [`trace`] | the log lines, and the X-Ray trace header |
+//! | [`config`], [`aws`], [`http_client`] | the configuration, the SDK's, and its HTTP client |
 //!
-//! Consumers of the events need [`detail`] and what it stands on, and none of the function: for them it is a feature,
-//! `function`, that `default-features = false` leaves out.
+//! What consumers of the events need is in the package [`scalekit_events`].
 //!
-//! Time, environment and network are arguments: `main` reads them, nothing below it does.
+//! Time, environment and network are arguments: `main` reads them, and nothing below it does.
 
-#[cfg(feature = "function")]
 pub mod aws;
-#[cfg(feature = "function")]
+pub mod aws_error;
 pub mod bus;
-pub mod catalogue;
-#[cfg(feature = "function")]
+pub mod bus_check;
 pub mod config;
-pub mod data;
-pub mod detail;
-pub mod drift;
-#[cfg(feature = "function")]
+pub mod deadlines;
 pub mod entry;
-#[cfg(feature = "function")]
-pub mod envelope;
-#[cfg(feature = "function")]
 pub mod event;
-#[cfg(feature = "function")]
 pub mod function;
+pub mod http_client;
+pub mod invocation;
 pub mod json;
-#[cfg(feature = "function")]
 pub mod log;
-#[cfg(feature = "function")]
 pub mod problem;
-#[cfg(feature = "function")]
 pub mod queue;
-#[cfg(feature = "function")]
 pub mod response;
-#[cfg(feature = "function")]
+pub mod retry;
 pub mod secret;
-#[cfg(feature = "function")]
 pub mod signature;
-pub mod timestamp;
-#[cfg(feature = "function")]
-pub mod trouble;
+pub mod trace;

@@ -1,8 +1,8 @@
-//! What is the sender told? Every way to refuse or to fail, and its one answer.
+//! The problems for which a delivery is not acknowledged, and their responses.
 //!
-//! 4xx against 5xx *is* the contract with the sender: all but 2xx is sent again, but a 4xx says that it is the delivery's
-//! fault and a 5xx that it is ours. So the whole table stands here. What the caller reads is fixed text and JSON Pointers
-//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)); what the log reads ([`fmt::Display`]) says why.
+//! The sender retries after any status but 2xx. A 4xx says that the cause is in the delivery, a 5xx that it is in the
+//! function or in AWS. The response consists of fixed texts and JSON Pointers
+//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). The log gets the reason, by [`fmt::Display`].
 
 use std::fmt;
 
@@ -10,16 +10,16 @@ use lambda_http::http::StatusCode;
 use serde::Serialize;
 
 use crate::{
+    aws_error::{AwsError, ErrorClass},
     entry::{MAX_ENTRY_BYTES, TooLarge},
     event::{EventError, Violation},
     signature::SignatureError,
-    trouble::{Fault, Trouble},
 };
 
-/// What the `type` of each problem starts with; its code follows.
+/// The prefix of every problem's `type`. The problem's code follows.
 pub const PROBLEM_TYPE: &str = "urn:scalekit-eventbridge:problem:";
 
-/// When the sender should try again after trouble that may pass, in seconds.
+/// The value of `Retry-After` for problems that may pass, in seconds.
 pub const RETRY_AFTER_SECONDS: &str = "30";
 
 /// Why a delivery isn't acknowledged.
@@ -29,23 +29,21 @@ pub enum Problem {
     MalformedRequest(&'static str),
     /// The method isn't POST.
     MethodNotAllowed,
-    /// The content type isn't `application/json`.
-    UnsupportedMediaType,
-    /// The bus wouldn't take an entry of this size.
-    ContentTooLarge(TooLarge),
     /// There is no key to check a signature with.
     SecretUnavailable,
     /// The delivery isn't authentic.
     Signature(SignatureError),
+    /// The delivery is authentic, but its entry would be too large for the bus.
+    ContentTooLarge(TooLarge),
     /// The delivery is authentic, but its body is not an event.
     Event(EventError),
-    /// The bus doesn't have the event, nor has a queue of ours.
-    Bus(Trouble),
+    /// Neither the bus nor the parking queue has the event.
+    Bus(AwsError),
     /// The function itself failed.
     Internal,
 }
 
-/// The answer's body: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
+/// The response body: [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457).
 #[derive(Debug, Serialize)]
 struct Details<'a> {
     r#type: String,
@@ -62,9 +60,6 @@ impl Problem {
         match self {
             Self::MalformedRequest(_) => (StatusCode::BAD_REQUEST, "malformed-request", "Malformed request"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type")
-            }
             Self::ContentTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "content-too-large", "Content too large"),
             Self::SecretUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "secret-unavailable", "Secret unavailable"),
             Self::Signature(SignatureError::Stale { .. }) => {
@@ -75,20 +70,20 @@ impl Problem {
             Self::Event(EventError::Violations(_)) => {
                 (StatusCode::BAD_REQUEST, "contract-violation", "Contract violation")
             }
-            Self::Bus(Trouble { fault: Fault::Payload, .. }) => {
+            Self::Bus(AwsError { class: ErrorClass::Rejected, .. }) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "refused-by-bus", "Refused by the bus")
             }
-            Self::Bus(Trouble { fault: Fault::Deployment, .. }) => {
+            Self::Bus(AwsError { class: ErrorClass::Misconfigured, .. }) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", "Misconfigured")
             }
-            Self::Bus(Trouble { fault: Fault::Transient, .. }) => {
+            Self::Bus(AwsError { class: ErrorClass::Transient, .. }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "bus-unavailable", "Bus unavailable")
             }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "Internal error"),
         }
     }
 
-    /// The answer's status.
+    /// The status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.kind().0
@@ -100,7 +95,7 @@ impl Problem {
         self.kind().1
     }
 
-    /// The answer's header beside its content type, if it has one.
+    /// The header of the response beside its content type, if there is one.
     #[must_use]
     pub fn header(&self) -> Option<(&'static str, &'static str)> {
         match self.status() {
@@ -110,7 +105,7 @@ impl Problem {
         }
     }
 
-    /// The answer's body, in JSON.
+    /// The body of the response, in JSON.
     #[must_use]
     pub fn body(&self) -> String {
         let (status, code, title) = self.kind();
@@ -124,35 +119,36 @@ impl Problem {
                 _ => &[],
             },
         };
-        // A struct of texts and numbers has no way to fail.
+        // Serializing strings and numbers can't fail.
         serde_json::to_string(&details).unwrap_or_default()
     }
 
-    /// What the caller reads: nothing of the delivery, nothing of the inside.
+    /// The text for the caller. It contains nothing of the delivery and no internals.
     fn detail(&self) -> String {
         match self {
             Self::MalformedRequest(reason) => format!("The request can't be read: {reason}."),
             Self::MethodNotAllowed => "Deliveries are sent with POST.".into(),
-            Self::UnsupportedMediaType => "The content type must be `application/json`.".into(),
             Self::ContentTooLarge(TooLarge { bytes }) => {
-                format!("The entry for the bus would be {bytes} bytes large; the limit is {MAX_ENTRY_BYTES} bytes.")
+                format!("The entry for the bus would have {bytes} bytes; the limit is {MAX_ENTRY_BYTES} bytes.")
             }
             Self::SecretUnavailable => "Signatures can't be checked at the moment.".into(),
             Self::Signature(SignatureError::Missing(header)) => format!("The `{header}` header is missing."),
             Self::Signature(SignatureError::Malformed(header)) => format!("The `{header}` header is malformed."),
+            Self::Signature(SignatureError::NoV1) => "The `webhook-signature` header has no v1 signature.".into(),
+            Self::Signature(SignatureError::Ed25519) => "Ed25519 signatures (v1a) are not supported.".into(),
             Self::Signature(SignatureError::NoMatch) => "No signature matches.".into(),
             Self::Signature(SignatureError::Stale { .. }) => {
-                "The timestamp is further from the present than is tolerated.".into()
+                "The timestamp differs from the present by more than the tolerance.".into()
             }
             Self::Event(EventError::Malformed(malformed)) => {
-                format!("The body is not JSON that the bus takes: {malformed}.")
+                format!("The body is not JSON that the bus accepts: {malformed}.")
             }
             Self::Event(EventError::Violations(_)) => "The body breaks the event's contract: see `errors`.".into(),
-            Self::Bus(Trouble { fault: Fault::Payload, .. }) => "The event bus refuses this event for good.".into(),
-            Self::Bus(Trouble { fault: Fault::Deployment, .. }) => {
-                "The function's deployment is wrong; its log says what is.".into()
+            Self::Bus(AwsError { class: ErrorClass::Rejected, .. }) => "The event bus rejects this event.".into(),
+            Self::Bus(AwsError { class: ErrorClass::Misconfigured, .. }) => {
+                "The function is misconfigured; its log has the reason.".into()
             }
-            Self::Bus(Trouble { fault: Fault::Transient, .. }) => {
+            Self::Bus(AwsError { class: ErrorClass::Transient, .. }) => {
                 "The event bus can't be reached at the moment.".into()
             }
             Self::Internal => "The function failed.".into(),
@@ -165,12 +161,11 @@ impl fmt::Display for Problem {
         match self {
             Self::MalformedRequest(reason) => f.write_str(reason),
             Self::MethodNotAllowed => f.write_str("the method is not POST"),
-            Self::UnsupportedMediaType => f.write_str("the content type is not application/json"),
             Self::ContentTooLarge(error) => error.fmt(f),
             Self::SecretUnavailable => f.write_str("there is no usable signing secret"),
             Self::Signature(error) => error.fmt(f),
             Self::Event(error) => error.fmt(f),
-            Self::Bus(trouble) => trouble.fmt(f),
+            Self::Bus(error) => error.fmt(f),
             Self::Internal => f.write_str("the function panicked"),
         }
     }

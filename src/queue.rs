@@ -1,4 +1,5 @@
-//! Where do events wait that the bus can't have yet? Our own SQS queues: parked events, and copies of refused deliveries.
+//! Our own SQS queues: the parking queue for events that the bus can't take yet, and the dead-letter queue for copies of
+//! refused deliveries.
 
 use std::{borrow::Cow, fmt, sync::LazyLock};
 
@@ -8,16 +9,25 @@ use aws_sdk_sqs::{
     types::{MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use scalekit_events::CowStr;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::{
-    envelope::Invocation,
-    json::Text,
-    trouble::{Attempts, Fault, Trouble},
+    aws_error::{AwsError, ErrorClass},
+    retry::retry,
 };
 
-/// What SQS calls a message that it took: the proof that it has it.
+/// The largest message that SQS accepts, with its attributes, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1_048_576;
+
+/// The name of the message attribute whose value is [`BASE64`] when the message body is encoded.
+const ENCODING: &str = "encoding";
+
+/// The encoding of a message body that SQS couldn't carry unchanged.
+const BASE64: &str = "base64";
+
+/// SQS's id of a message that it accepted: the proof that the queue has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageId(String);
 
@@ -27,14 +37,14 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// A message that our own queue hands back: an authentic event, parked; or what someone else put there.
+/// A message that Lambda received from our parking queue.
 ///
-/// Only [`Queue::messages`] makes one, of a batch that Lambda polled from that queue.
+/// Only [`Queue::messages`] makes one. The queue's policy and the account's IAM decide who may write to the queue.
 #[derive(Debug)]
 pub struct Message<'a> {
-    id: Text<'a>,
+    id: CowStr<'a>,
     body: Cow<'a, [u8]>,
-    trace_header: Option<Text<'a>>,
+    trace_header: Option<CowStr<'a>>,
 }
 
 impl Message<'_> {
@@ -44,51 +54,45 @@ impl Message<'_> {
         &self.id
     }
 
-    /// The body, exactly as the sender signed it.
+    /// The event's body, exactly as the sender signed it.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The trace that the event was parked with.
+    /// The trace header of the delivery that was parked.
     #[must_use]
     pub fn trace_header(&self) -> Option<&str> {
         self.trace_header.as_deref()
     }
 }
 
-/// A batch, as Lambda hands it over.
-#[derive(Deserialize)]
-struct Batch<'a> {
-    #[serde(borrow, rename = "Records")]
-    records: Vec<Record<'a>>,
-}
-
+/// A record of Lambda's SQS event.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Record<'a> {
     #[serde(borrow)]
-    message_id: Text<'a>,
+    message_id: CowStr<'a>,
     #[serde(borrow)]
-    body: Text<'a>,
+    body: CowStr<'a>,
     #[serde(borrow, default)]
     attributes: SystemAttributes<'a>,
     #[serde(borrow, default)]
-    message_attributes: Attributes<'a>,
+    message_attributes: MessageAttributes<'a>,
     #[serde(borrow)]
-    event_source: Text<'a>,
+    event_source: CowStr<'a>,
     #[serde(borrow, rename = "eventSourceARN")]
-    event_source_arn: Text<'a>,
+    event_source_arn: CowStr<'a>,
 }
 
 #[derive(Default, Deserialize)]
 struct SystemAttributes<'a> {
     #[serde(borrow, rename = "AWSTraceHeader")]
-    trace_header: Option<Text<'a>>,
+    trace_header: Option<CowStr<'a>>,
 }
 
 #[derive(Default, Deserialize)]
-struct Attributes<'a> {
+struct MessageAttributes<'a> {
     #[serde(borrow)]
     encoding: Option<Attribute<'a>>,
 }
@@ -97,14 +101,14 @@ struct Attributes<'a> {
 #[serde(rename_all = "camelCase")]
 struct Attribute<'a> {
     #[serde(borrow)]
-    string_value: Option<Text<'a>>,
+    string_value: Option<CowStr<'a>>,
 }
 
 impl<'a> From<Record<'a>> for Message<'a> {
     fn from(record: Record<'a>) -> Self {
         let text = record.body.0;
-        let is_base64 =
-            record.message_attributes.encoding.and_then(|encoding| encoding.string_value).as_deref() == Some(BASE64);
+        let encoding = record.message_attributes.encoding.and_then(|encoding| encoding.string_value);
+        let is_base64 = encoding.as_deref() == Some(BASE64);
         let decoded = is_base64.then(|| BASE64_STANDARD.decode(text.as_bytes()).ok()).flatten();
         let body = match (decoded, text) {
             (Some(decoded), _) => Cow::Owned(decoded),
@@ -115,9 +119,6 @@ impl<'a> From<Record<'a>> for Message<'a> {
     }
 }
 
-/// What the attribute `encoding` of a message says that SQS couldn't carry as it was.
-const BASE64: &str = "base64";
-
 /// An SQS queue.
 #[derive(Debug)]
 pub struct Queue {
@@ -126,68 +127,72 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue by its URL. Its client is made when it is needed first: most processes never send a message, and making one
-    /// takes a tenth of a cold start.
+    /// A queue by its URL.
+    ///
+    /// The client is made when it is first used: most processes never send a message, and making a client takes a tenth
+    /// of a cold start.
     #[must_use]
     pub fn new(client: impl FnOnce() -> Client + Send + 'static, url: &str) -> Self {
         Self { client: LazyLock::new(Box::new(client)), url: url.to_owned() }
     }
 
-    /// The messages of a batch, if that is what the event is, and all of them come from this queue: a batch of another
-    /// queue, or of a stream, holds what nobody verified.
+    /// The messages in the `Records` of an invocation's event, if all of them are from this queue.
+    ///
+    /// `None` for records of another queue or service: nobody has verified what is in them.
     #[must_use]
-    pub fn messages<'a>(&self, invocation: &'a Invocation) -> Option<Vec<Message<'a>>> {
-        let Batch { records } = serde_json::from_str(invocation.object()?).ok()?;
-        let ours = |record: &Record<'_>| &*record.event_source == "aws:sqs" && self.has_arn(&record.event_source_arn);
-        records.iter().all(ours).then(|| records.into_iter().map(Message::from).collect())
+    pub fn messages<'a>(&self, records: &'a str) -> Option<Vec<Message<'a>>> {
+        let records: Vec<Record<'_>> = serde_json::from_str(records).ok()?;
+        let is_ours =
+            |record: &Record<'_>| &*record.event_source == "aws:sqs" && self.has_arn(&record.event_source_arn);
+        records.iter().all(is_ours).then(|| records.into_iter().map(Message::from).collect())
     }
 
-    /// Whether `arn:aws:sqs:{region}:{account}:{name}` names the queue at `https://{host}/{account}/{name}`.
+    /// Whether `arn:aws:sqs:{region}:{account}:{name}` is the queue at `https://{host}/{account}/{name}`.
     fn has_arn(&self, arn: &str) -> bool {
         let of_arn = arn.rsplit(':');
         let of_url = self.url.trim_end_matches('/').rsplit('/');
         arn.starts_with("arn:") && of_arn.take(2).eq(of_url.take(2))
     }
 
-    /// Parks an event: the message is the body itself, byte for byte, with the trace in SQS's own attribute.
+    /// Parks an event: sends its body byte for byte, with the trace header in SQS's own attribute.
     ///
     /// # Errors
-    /// [`Trouble`] when SQS doesn't have it, or couldn't carry the body unchanged.
-    pub async fn park(&self, body: &str, trace_header: Option<&str>, until: Instant) -> Result<MessageId, Trouble> {
+    /// [`AwsError`] if the queue doesn't have it, or couldn't carry the body unchanged.
+    pub async fn park(&self, body: &str, trace_header: Option<&str>, until: Instant) -> Result<MessageId, AwsError> {
         if !is_carried_unchanged(body) {
-            return Err(Trouble {
-                fault: Fault::Payload,
-                reason: "SendMessage: SQS can't carry this body unchanged".into(),
-            });
+            return Err(AwsError::new(ErrorClass::Rejected, "SendMessage: SQS can't carry this body unchanged"));
         }
         self.send(body, trace_header, &[], until).await
     }
 
-    /// Keeps a copy of an authentic delivery that was refused, with the reason in attributes of the message.
+    /// Sends a copy of an authentic delivery that was refused, with the reason in message attributes.
     ///
-    /// A body that SQS can't carry unchanged, or that isn't text, is carried in base64 and says so.
+    /// A body that SQS couldn't carry unchanged is encoded in base64, and the attribute `encoding` is set. If SQS rejects
+    /// the message, or would because of its size, the copy is sent without the trace header and the reason.
     ///
     /// # Errors
-    /// [`Trouble`] when SQS doesn't have it.
-    pub async fn keep(
+    /// [`AwsError`] if the queue doesn't have it. An empty body, and one of more than 1 MiB, can't be copied.
+    pub async fn dead_letter(
         &self,
         body: &[u8],
         trace_header: Option<&str>,
         reason: &[(&str, &str)],
         until: Instant,
-    ) -> Result<MessageId, Trouble> {
+    ) -> Result<MessageId, AwsError> {
         if body.is_empty() {
-            return Err(Trouble { fault: Fault::Payload, reason: "SendMessage: SQS takes no empty body".into() });
+            return Err(AwsError::new(ErrorClass::Rejected, "SendMessage: SQS accepts no empty message"));
         }
-        let mut attributes = reason.to_vec();
-        let body = match str::from_utf8(body) {
-            Ok(text) if is_carried_unchanged(text) => Cow::Borrowed(text),
-            _ => {
-                attributes.push(("encoding", BASE64));
-                Cow::Owned(BASE64_STANDARD.encode(body))
-            }
+        let (body, encoding) = match str::from_utf8(body) {
+            Ok(text) if is_carried_unchanged(text) => (Cow::Borrowed(text), None),
+            _ => (Cow::Owned(BASE64_STANDARD.encode(body)), Some((ENCODING, BASE64))),
         };
-        self.send(&body, trace_header, &attributes, until).await
+        let attributes: Vec<_> = reason.iter().copied().chain(encoding).collect();
+        match self.send(&body, trace_header, &attributes, until).await {
+            Err(error) if error.class == ErrorClass::Rejected => {
+                self.send(&body, None, encoding.as_slice(), until).await.map_err(|_| error)
+            }
+            result => result,
+        }
     }
 
     async fn send(
@@ -196,48 +201,48 @@ impl Queue {
         trace_header: Option<&str>,
         attributes: &[(&str, &str)],
         until: Instant,
-    ) -> Result<MessageId, Trouble> {
+    ) -> Result<MessageId, AwsError> {
+        let attribute_bytes = attributes.iter().map(|(name, value)| name.len() + "String".len() + value.len());
+        let bytes = body.len() + attribute_bytes.sum::<usize>();
+        if bytes > MAX_MESSAGE_BYTES {
+            let message =
+                format!("SendMessage: the message would have {bytes} bytes; the limit is {MAX_MESSAGE_BYTES} bytes");
+            return Err(AwsError::new(ErrorClass::Rejected, message));
+        }
         let mut call = self.client.send_message().queue_url(&self.url).message_body(body);
-        if let Some(trace) = trace_header {
-            let value = MessageSystemAttributeValue::builder().data_type("String").string_value(trace);
-            call = call.message_system_attributes(
-                MessageSystemAttributeNameForSends::AwsTraceHeader,
-                value.build().map_err(|error| Trouble::transient(error.to_string()))?,
-            );
+        if let Some(trace_header) = trace_header {
+            let value = MessageSystemAttributeValue::builder().data_type("String").string_value(trace_header);
+            let value = value.build().map_err(|error| AwsError::transient(error.to_string()))?;
+            call = call.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, value);
         }
         for (name, value) in attributes {
             let value = MessageAttributeValue::builder().data_type("String").string_value(*value);
-            call =
-                call.message_attributes(*name, value.build().map_err(|error| Trouble::transient(error.to_string()))?);
+            let value = value.build().map_err(|error| AwsError::transient(error.to_string()))?;
+            call = call.message_attributes(*name, value);
         }
-        let mut attempts = Attempts::of("SendMessage", until);
-        loop {
-            match attempts.attempt(send(call.clone())).await {
-                Ok(id) => return Ok(id),
-                Err(trouble) => attempts.pause_after(trouble).await?,
-            }
-        }
+        retry("SendMessage", until, || send_once(call.clone())).await
     }
 }
 
-async fn send(call: SendMessageFluentBuilder) -> Result<MessageId, Trouble> {
-    let output = call.send().await.map_err(|error| Trouble::of_call("SendMessage", &error))?;
+async fn send_once(call: SendMessageFluentBuilder) -> Result<MessageId, AwsError> {
+    let output = call.send().await.map_err(|error| AwsError::from_sdk("SendMessage", &error))?;
     match output.message_id() {
         Some(id) if !id.is_empty() => Ok(MessageId(id.to_owned())),
-        _ => Err(Trouble::transient("SendMessage: success without a message id")),
+        _ => Err(AwsError::transient("SendMessage: the response has no message id")),
     }
 }
 
-/// SQS takes the characters of XML 1.0. JSON text can hold two that are missing there; what is no JSON, any.
+/// Whether SQS delivers this text as it is sent. SQS accepts the characters of XML 1.0. Valid JSON can contain two others,
+/// U+FFFE and U+FFFF, and other text can contain any.
 fn is_carried_unchanged(text: &str) -> bool {
-    let is_missing = |c: char| matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}');
-    !text.is_empty() && !text.contains(is_missing)
+    let is_refused = |c: char| matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}');
+    !text.is_empty() && !text.contains(is_refused)
 }
 
 #[cfg(test)]
 impl<'a> Message<'a> {
     pub(crate) fn with_body(body: &'a str) -> Self {
-        Self { id: Text("1".into()), body: Cow::Borrowed(body.as_bytes()), trace_header: None }
+        Self { id: CowStr("1".into()), body: Cow::Borrowed(body.as_bytes()), trace_header: None }
     }
 }
 
@@ -257,18 +262,18 @@ mod tests {
         json!({"messageId": "1", "body": "{}", "eventSource": "aws:sqs", "eventSourceARN": arn})
     }
 
-    /// The bodies of a batch of these records, as the queue `parking` takes them.
+    /// The bodies that the queue `parking` reads from these records.
     fn bodies(records: &[Value]) -> Option<Vec<Vec<u8>>> {
-        let invocation: Invocation = serde_json::from_str(&json!({"Records": records}).to_string()).unwrap();
+        let records = json!(records).to_string();
         let queue = queue("https://sqs.eu-central-1.amazonaws.com/123456789012/parking");
-        let messages = queue.messages(&invocation)?;
+        let messages = queue.messages(&records)?;
         Some(messages.iter().map(|message| message.body().to_vec()).collect())
     }
 
     const ARN: &str = "arn:aws:sqs:eu-central-1:123456789012:parking";
 
     #[test]
-    fn a_batch_of_the_queue_itself_and_of_no_other() {
+    fn only_records_of_the_queue_itself_are_its_messages() {
         assert_eq!(bodies(&[record(ARN), record(ARN)]), Some(vec![b"{}".to_vec(); 2]));
         for (why, other) in [
             ("another name", record("arn:aws:sqs:eu-central-1:123456789012:other-parking")),
@@ -284,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sqs_could_not_carry_comes_back_as_it_was_signed() {
+    fn an_encoded_body_is_decoded() {
         let with = |body: &str, attributes: Value| {
             let mut record = record(ARN);
             record["body"] = json!(body);
@@ -299,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_characters_that_sqs_carries() {
+    fn sqs_carries_the_characters_of_xml() {
         for text in ["{}", "\t\n\r", "é\u{7f}\u{fffd}\u{10ffff}"] {
             assert!(is_carried_unchanged(text), "{text:?}");
         }

@@ -1,6 +1,6 @@
-//! What does Lambda hand back? The answer to one invocation.
+//! The response to an invocation.
 //!
-//! A 200 can be made only of a [`Held`]: no delivery is acknowledged that neither the bus nor a queue of ours has.
+//! A 200 can only be made from [`Accepted`]: no delivery is acknowledged unless the bus or our parking queue has its event.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,28 @@ use lambda_http::http::StatusCode;
 use serde::Serialize;
 
 use crate::{
+    aws_error::AwsError,
     bus::EventId,
-    envelope::Payload,
+    invocation::PayloadFormat,
     problem::Problem,
     queue::{Message, MessageId},
 };
 
-/// Who has the event: the proof that it may be acknowledged.
+/// The proof that an event may be acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Held {
-    /// The bus took it.
+pub enum Accepted {
+    /// The bus has the event.
     ByBus(EventId),
-    /// The parking queue took it.
-    ByQueue(MessageId),
+    /// The parking queue has the event.
+    ByParkingQueue {
+        /// The message that contains the event.
+        message_id: MessageId,
+        /// Why the bus doesn't have it.
+        bus_error: AwsError,
+    },
 }
 
-/// An HTTP response, in the members that function URLs, HTTP APIs and REST APIs read.
+/// An HTTP response with the members that function URLs, HTTP APIs and REST APIs read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
@@ -31,34 +37,25 @@ pub struct Response {
     headers: BTreeMap<&'static str, &'static str>,
     body: String,
     is_base64_encoded: bool,
-    /// Always empty. `cargo lambda watch` insists on it in payload 2.0; payload 1.0 knows no such member.
+    /// Always empty. `cargo lambda watch` requires it in format 2.0, and format 1.0 has no such member.
     #[serde(skip_serializing_if = "Option::is_none")]
     cookies: Option<[(); 0]>,
 }
 
-impl From<&Held> for Response {
-    fn from(_: &Held) -> Self {
-        Self::new(StatusCode::OK, BTreeMap::new(), String::new())
-    }
-}
-
-impl From<&Problem> for Response {
-    fn from(problem: &Problem) -> Self {
-        let content_type = ("content-type", "application/problem+json");
-        let headers = problem.header().into_iter().chain([content_type]).collect();
-        Self::new(problem.status(), headers, problem.body())
-    }
-}
-
 impl Response {
-    fn new(status: StatusCode, headers: BTreeMap<&'static str, &'static str>, body: String) -> Self {
-        Self { status_code: status.as_u16(), headers, body, is_base64_encoded: false, cookies: None }
-    }
-
-    /// The same in the version of the envelope that it answers.
+    /// The response to a delivery, in the format of its request.
     #[must_use]
-    pub fn in_payload(self, payload: Payload) -> Self {
-        Self { cookies: (payload == Payload::V2).then_some([]), ..self }
+    pub fn new(result: &Result<Accepted, Problem>, format: PayloadFormat) -> Self {
+        let (status, headers, body) = match result {
+            Ok(_) => (StatusCode::OK, BTreeMap::new(), String::new()),
+            Err(problem) => {
+                let content_type = ("content-type", "application/problem+json");
+                let headers = problem.header().into_iter().chain([content_type]).collect();
+                (problem.status(), headers, problem.body())
+            }
+        };
+        let cookies = (format == PayloadFormat::V2).then_some([]);
+        Self { status_code: status.as_u16(), headers, body, is_base64_encoded: false, cookies }
     }
 
     /// The HTTP status.
@@ -68,8 +65,8 @@ impl Response {
     }
 }
 
-/// The answer to a batch of queued messages: those named here stay in the queue, and come again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// The response to a batch of parked messages. Messages named in it stay in the queue and are received again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
     batch_item_failures: Vec<BatchItemFailure>,
@@ -82,21 +79,20 @@ struct BatchItemFailure {
 }
 
 impl BatchResponse {
-    /// The outcomes are the messages', in their order. A message leaves the queue only against the bus's event id.
-    pub fn new<E>(messages: &[Message<'_>], outcomes: &[Result<EventId, E>]) -> Self {
-        let is_held = |at| matches!(outcomes.get(at), Some(Ok(_)));
-        let failures = messages.iter().enumerate().filter(|(at, _)| !is_held(*at));
-        let failures = failures.map(|(_, message)| BatchItemFailure { item_identifier: message.id().to_owned() });
-        Self { batch_item_failures: failures.collect() }
+    /// Adds the result of a message. Only a message whose event the bus has leaves the queue.
+    pub fn add(&mut self, message: &Message<'_>, result: &Result<Accepted, Problem>) {
+        if !matches!(result, Ok(Accepted::ByBus(_))) {
+            self.batch_item_failures.push(BatchItemFailure { item_identifier: message.id().to_owned() });
+        }
     }
 }
 
-/// What an invocation is answered with.
+/// The reply to an invocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
-    /// To a delivery.
+    /// To an HTTP request.
     Http(Response),
-    /// To a batch of queued messages.
+    /// To a batch of parked messages.
     Batch(BatchResponse),
 }

@@ -1,4 +1,4 @@
-//! The figures as a picture: bars for each subject, in one panel for each question.
+//! Draws the figures as a chart with one panel for each metric and one bar for each subject.
 
 use plotters::prelude::*;
 
@@ -22,7 +22,7 @@ const OURS: RGBColor = RGBColor(0xc2, 0x41, 0x0c);
 const OTHERS: RGBColor = RGBColor(0x94, 0xa3, 0xb8);
 const INK: RGBColor = RGBColor(0x1e, 0x29, 0x3b);
 
-/// Draws the chart.
+/// Draws the chart and writes it to an SVG file at this path.
 pub fn draw(path: &str, machine: &str, names: &[&str], figures: &[Figures]) -> Result<()> {
     let panels: Vec<_> = PANELS
         .iter()
@@ -43,7 +43,7 @@ pub fn draw(path: &str, machine: &str, names: &[&str], figures: &[Figures]) -> R
         let largest = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         for (name, value) in names.iter().zip(values) {
             let colour = if name.starts_with("function") { OURS } else { OTHERS };
-            #[allow(clippy::cast_possible_truncation, reason = "within the picture")]
+            #[allow(clippy::cast_possible_truncation, reason = "the length is at most the width of the chart")]
             let length = (f64::from(WIDTH - 2 * MARGIN - LABELS - VALUES) * value / largest).round().max(1.0) as i32;
             let left = MARGIN + LABELS;
             root.draw(&text((*name).to_owned(), 17, (MARGIN, top)))?;

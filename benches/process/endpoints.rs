@@ -1,4 +1,4 @@
-//! What the function talks to, on loopback: Lambda's Runtime API, and AWS behind TLS.
+//! Local servers that replace Lambda's Runtime API and the AWS services, which are served over TLS.
 
 use std::{
     fs,
@@ -19,18 +19,18 @@ use rustls::{
     pki_types::{PrivateKeyDer, pem::PemObject},
 };
 
-/// The system's certificates: a function has as many to read.
+/// The system's certificate bundles. On Lambda, a function reads a bundle of about the same size.
 const SYSTEM_BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 const AMAZON_ROOTS: &str = include_str!("../../src/amazon-roots.pem");
 
-/// One request: its first line and headers, and its body.
+/// A request: its head, which is the first line and the headers, and its body.
 struct Request {
     head: String,
     body: Vec<u8>,
 }
 
-/// One connection, as a server reads and answers it.
+/// The server's side of a connection.
 struct Connection<S> {
     stream: S,
     unread: Vec<u8>,
@@ -41,7 +41,7 @@ impl<S: Read + Write> Connection<S> {
         Self { stream, unread: Vec::new() }
     }
 
-    /// The next request, until the other side is gone.
+    /// Reads the next request. Returns `None` when the client has closed the connection.
     fn request(&mut self) -> Option<Request> {
         let head_end = loop {
             match self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -74,7 +74,7 @@ impl<S: Read + Write> Connection<S> {
     }
 }
 
-/// Serves each connection in a thread of its own, for as long as the benchmark runs.
+/// Serves each connection in its own thread for as long as the benchmark runs. Returns the port.
 fn serve(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> io::Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
@@ -90,46 +90,46 @@ fn serve(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> io::Result<u16> 
     Ok(port)
 }
 
-/// What happens at the Runtime API, and when.
-enum Moment {
-    /// The function asks for an event.
+/// A call to the Runtime API and the time at which it arrived.
+enum Call {
+    /// The function requests an event.
     Ready(Instant),
-    /// It has answered one.
+    /// The function answers an event.
     Answered(Instant, String),
-    /// It has given up.
+    /// The function reports an error.
     Failed(String),
 }
 
 /// Lambda's Runtime API, for one process.
 pub struct RuntimeApi {
-    /// What `AWS_LAMBDA_RUNTIME_API` holds.
+    /// The value of `AWS_LAMBDA_RUNTIME_API`.
     pub address: String,
     events: Sender<Arc<str>>,
-    moments: Receiver<Moment>,
+    calls: Receiver<Call>,
 }
 
 impl RuntimeApi {
     pub fn start() -> io::Result<Self> {
-        let (events, coming) = channel::<Arc<str>>();
-        let (happening, moments) = channel();
-        let coming = Arc::new(Mutex::new(coming));
+        let (events, waiting) = channel::<Arc<str>>();
+        let (called, calls) = channel();
+        let waiting = Arc::new(Mutex::new(waiting));
         let port = serve(move |stream| {
             let mut connection = Connection::new(stream);
             while let Some(request) = connection.request() {
                 let now = Instant::now();
                 let path = request.head.split(' ').nth(1).unwrap_or_default();
                 let body = || String::from_utf8_lossy(&request.body).into_owned();
-                let moment = match path.rsplit('/').next() {
-                    Some("next") => Moment::Ready(now),
-                    Some("response") => Moment::Answered(now, body()),
-                    _ => Moment::Failed(body()),
+                let call = match path.rsplit('/').next() {
+                    Some("next") => Call::Ready(now),
+                    Some("response") => Call::Answered(now, body()),
+                    _ => Call::Failed(body()),
                 };
-                let next = matches!(moment, Moment::Ready(_));
-                if happening.send(moment).is_err() {
+                let next = matches!(call, Call::Ready(_));
+                if called.send(call).is_err() {
                     return;
                 }
                 let answered = if next {
-                    let Ok(event) = coming.lock().expect("no thread panics").recv() else { return };
+                    let Ok(event) = waiting.lock().expect("no thread panics").recv() else { return };
                     let headers = "content-type: application/json\r\n\
                         lambda-runtime-aws-request-id: 8476a536-e9f4-11e8-9739-2dfe598c3fcd\r\n\
                         lambda-runtime-deadline-ms: 4102444800000\r\n\
@@ -144,45 +144,45 @@ impl RuntimeApi {
                 }
             }
         })?;
-        Ok(Self { address: format!("127.0.0.1:{port}"), events, moments })
+        Ok(Self { address: format!("127.0.0.1:{port}"), events, calls })
     }
 
-    /// When the function asked for its next event.
+    /// Waits until the function requests its next event and returns the time of the request.
     pub fn ready(&self) -> Result<Instant, String> {
-        match self.moment()? {
-            Moment::Ready(at) => Ok(at),
-            Moment::Answered(_, answer) => Err(format!("answered without being asked: {answer}")),
-            Moment::Failed(why) => Err(why),
+        match self.call()? {
+            Call::Ready(at) => Ok(at),
+            Call::Answered(_, answer) => Err(format!("the function answered without an event: {answer}")),
+            Call::Failed(error) => Err(error),
         }
     }
 
-    /// Hands over an event, and takes the time until it is answered with 200. The function must be ready.
+    /// Sends an event and returns the time until it is answered with 200. The function must be ready.
     pub fn deliver(&self, event: &Arc<str>) -> Result<Duration, String> {
-        let handed_over = Instant::now();
+        let sent = Instant::now();
         self.events.send(Arc::clone(event)).map_err(|error| error.to_string())?;
-        match self.moment()? {
-            Moment::Answered(at, answer) if answer.contains("\"statusCode\":200") => Ok(at - handed_over),
-            Moment::Answered(_, answer) => Err(answer),
-            Moment::Ready(_) => Err("asked again without an answer".into()),
-            Moment::Failed(why) => Err(why),
+        match self.call()? {
+            Call::Answered(at, answer) if answer.contains("\"statusCode\":200") => Ok(at - sent),
+            Call::Answered(_, answer) => Err(answer),
+            Call::Ready(_) => Err("the function requested another event without an answer".into()),
+            Call::Failed(error) => Err(error),
         }
     }
 
-    fn moment(&self) -> Result<Moment, String> {
-        self.moments.recv_timeout(Duration::from_mins(1)).map_err(|_| "nothing in a minute".into())
+    fn call(&self) -> Result<Call, String> {
+        self.calls.recv_timeout(Duration::from_mins(1)).map_err(|_| "the function made no call within a minute".into())
     }
 }
 
-/// EventBridge, Secrets Manager and SQS, behind one address.
+/// The services EventBridge and Secrets Manager at one address.
 pub struct Aws {
-    /// What `AWS_ENDPOINT_URL` holds.
+    /// The value of `AWS_ENDPOINT_URL`.
     pub url: String,
     connections: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl Aws {
-    /// Serves with a certificate of a new authority, which is written to two bundles: after Amazon's own roots, which the
-    /// function trusts first, and after all that this system trusts.
+    /// Serves with a certificate from a new authority. The authority is written to two bundles: `amazon.pem` after
+    /// Amazon's roots, which the function trusts first, and `system.pem` after the roots that this system trusts.
     pub fn start(directory: &Path, secret: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let mut authority = CertificateParams::new([])?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -217,7 +217,7 @@ impl Aws {
                     Some("putevents") => {
                         r#"{"FailedEntryCount":0,"Entries":[{"EventId":"00000000-0000-4000-8000-000000000000"}]}"#
                     }
-                    _ => panic!("no such call: {}", request.head),
+                    _ => panic!("unexpected request: {}", request.head),
                 };
                 if connection.answer(200, "content-type: application/x-amz-json-1.1\r\n", answer).is_none() {
                     return;
@@ -227,7 +227,7 @@ impl Aws {
         Ok(Self { url: format!("https://127.0.0.1:{port}"), connections })
     }
 
-    /// When the connections were made since this was asked last.
+    /// The times of the connections since the last call of this method.
     pub fn take_connections(&self) -> Vec<Instant> {
         std::mem::take(&mut self.connections.lock().expect("no thread panics"))
     }

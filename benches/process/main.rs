@@ -1,13 +1,14 @@
-//! What does the whole process cost? The function as it ships, beside two that only forward: one on the function's own SDK
-//! settings (`lean`), one on the defaults of the SDK and the runtime (`defaults`).
+//! Measures the whole process of the function as it is deployed, and compares it with two functions that only forward.
+//! `lean` uses the function's own SDK settings, `defaults` uses the defaults of the SDK and the runtime.
 //!
-//! Lambda's Runtime API and AWS are served here, on loopback: what the network adds on Lambda is not in these figures.
+//! Lambda's Runtime API and AWS are local servers, so the figures don't include the network latency on Lambda.
 //!
-//! It builds with Cargo Lambda, which `make bench` installs; by hand it must be on the path.
+//! The binaries are built with Cargo Lambda, which `make bench` installs. Without `make`, it must be on the `PATH`.
 //!
 //! ```sh
-//! cargo bench -p benches --bench process            # 30 rounds
-//! cargo bench -p benches --bench process -- 5 function lean    # a quick look, at some of them alone
+//! cargo bench -p benches --bench process                       # 30 rounds
+//! cargo bench -p benches --bench process -- 5 function lean    # 5 rounds of some subjects
+//! cargo bench -p benches --bench process -- function before=/path/to/bootstrap    # with another build of the function
 //! ```
 
 mod chart;
@@ -29,37 +30,33 @@ use endpoints::{Aws, RuntimeApi};
 use flate2::{Compression, write::DeflateEncoder};
 use scalekit_eventbridge::signature::Key;
 use share::Share;
-
-#[allow(dead_code, reason = "the samples need more of it")]
-#[path = "../../examples/envelope/mod.rs"]
-mod envelope;
-use envelope::SignedDelivery;
+use test_support::SignedDelivery;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 const SECRET: &str = "whsec_YmVuY2gtc2lnbnMtd2l0aC10aGlzLXNlY3JldA==";
 
-/// The vendor's example.
+/// The body of a valid event, from the vendor's documentation.
 const BODY: &str = include_str!("../../events/bodies/organization.sso_enabled.json");
 
-/// Deliveries of each process in a round, after its first.
+/// The number of deliveries to each process in a round after the first delivery.
 const WARM: usize = 30;
 
-/// Deliveries after which the memory is read, first and last.
+/// The numbers of deliveries after which the peak memory is read.
 const FEW: usize = 1_000;
 const MANY: usize = 10_000;
 
-/// Deliveries whose instructions are counted.
+/// The number of deliveries whose instructions are counted.
 const COUNTED: usize = 300;
 
-/// What is compared: a name, a package, and its variables.
+/// A function that is measured.
 struct Subject {
-    name: &'static str,
+    name: String,
     binary: PathBuf,
     variables: Vec<(&'static str, String)>,
 }
 
-/// What was measured of it; times in milliseconds.
+/// The measurements of a subject. Times are in milliseconds.
 #[derive(Default)]
 pub struct Figures {
     connected: Vec<f64>,
@@ -80,25 +77,26 @@ pub struct Figures {
 fn main() -> Result<()> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     if !arguments.iter().any(|argument| argument == "--bench") {
-        println!("not measured: this takes minutes, and runs with `cargo bench`");
+        println!("not measured: the benchmark takes minutes and runs only with `cargo bench`");
         return Ok(());
     }
     let rounds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(30);
     let wanted = |name: &str| {
-        let mut only =
-            arguments.iter().filter(|argument| argument.starts_with(|first: char| first.is_alphabetic())).peekable();
+        let is_name = |argument: &&String| argument.starts_with(char::is_alphabetic) && !argument.contains('=');
+        let mut only = arguments.iter().filter(is_name).peekable();
         only.peek().is_none() || only.any(|only| name.starts_with(only.as_str()))
     };
     let directory = env::temp_dir().join(format!("scalekit-eventbridge-bench-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
-    let result = measure(&directory, rounds, wanted);
+    let others: Vec<_> = arguments.iter().filter_map(|argument| argument.split_once('=')).collect();
+    let result = measure(&directory, rounds, wanted, &others);
     fs::remove_dir_all(&directory)?;
     result
 }
 
-fn measure(directory: &Path, rounds: usize, wanted: impl Fn(&str) -> bool) -> Result<()> {
+fn measure(directory: &Path, rounds: usize, wanted: impl Fn(&str) -> bool, others: &[(&str, &str)]) -> Result<()> {
     let aws = Aws::start(directory, SECRET)?;
-    let subjects = subjects(&aws, directory, wanted)?;
+    let subjects = subjects(&aws, directory, wanted, others)?;
     let bench = Bench { aws, log: directory.join("log"), share: Share::new() };
     let mut figures: Vec<_> = subjects.iter().map(|_| Figures::default()).collect();
 
@@ -122,14 +120,20 @@ fn measure(directory: &Path, rounds: usize, wanted: impl Fn(&str) -> bool) -> Re
         figures.zipped = megabytes(deflated(&binary)?);
     }
 
-    let names: Vec<_> = subjects.iter().map(|subject| subject.name).collect();
+    let names: Vec<_> = subjects.iter().map(|subject| &*subject.name).collect();
     report(&names, &figures, rounds, bench.share.as_ref().err());
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/bench.svg");
     chart::draw(chart, &machine(), &names, &figures)
 }
 
-/// Builds what is compared as it ships, each package alone, so that no feature of one reaches another.
-fn subjects(aws: &Aws, directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Subject>> {
+/// Builds the subjects as they are deployed. Each package is built alone, so that Cargo does not unify the features of
+/// different packages. `others` are the names and paths of other builds of the function.
+fn subjects(
+    aws: &Aws,
+    directory: &Path,
+    wanted: impl Fn(&str) -> bool,
+    others: &[(&str, &str)],
+) -> Result<Vec<Subject>> {
     let common = [
         ("AWS_ACCESS_KEY_ID", "ASIAIOSFODNN7EXAMPLE".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned()),
@@ -147,10 +151,11 @@ fn subjects(aws: &Aws, directory: &Path, wanted: impl Fn(&str) -> bool) -> Resul
     let template = [
         ("WEBHOOK_SECRET_ARN", secret_arn),
         ("PARKING_QUEUE_URL", format!("{}/123456789012/parking", aws.url)),
-        ("REFUSED_QUEUE_URL", format!("{}/123456789012/refused", aws.url)),
+        ("DEAD_LETTER_QUEUE_URL", format!("{}/123456789012/dead-letters", aws.url)),
     ];
     let plain = [("WEBHOOK_SECRET", SECRET.to_owned())];
-    // The benchmark's own authority among as many others as on Lambda: Amazon's alone for the function, unless told otherwise.
+    // Both bundles contain the benchmark's own authority and about as many others as on Lambda. By default, the
+    // function trusts only Amazon's.
     let amazon = [("AWS_CA_BUNDLE", directory.join("amazon.pem").display().to_string())];
     let system = [("SSL_CERT_FILE", directory.join("system.pem").display().to_string())];
     let subjects: [(_, _, &[&[_]]); 5] = [
@@ -160,19 +165,22 @@ fn subjects(aws: &Aws, directory: &Path, wanted: impl Fn(&str) -> bool) -> Resul
         ("lean: only forwards", "lean", &[&amazon]),
         ("defaults: only forwards", "defaults", &[&system]),
     ];
-    let subjects = subjects.into_iter().filter(|(name, ..)| wanted(name)).map(|(name, package, own)| {
-        let variables = common.iter().chain(own.iter().copied().flatten()).cloned().collect();
-        Ok(Subject { name, binary: build(package, directory)?, variables })
+    let variables = |own: &[&[_]]| common.iter().chain(own.iter().copied().flatten()).cloned().collect();
+    let built = subjects.into_iter().filter(|(name, ..)| wanted(name)).map(|(name, package, own)| {
+        Ok(Subject { name: name.to_owned(), binary: build(package, directory)?, variables: variables(own) })
     });
-    subjects.collect()
+    let others = others.iter().map(|(name, path)| {
+        Ok(Subject { name: (*name).to_owned(), binary: path.into(), variables: variables(&[&template, &amazon]) })
+    });
+    built.chain(others).collect()
 }
 
-/// Cargo Lambda has a compiler flag, a linker and a C library of its own, so nothing else builds what is deployed.
+/// Builds a package with Cargo Lambda, which sets its own compiler flag, linker and C library.
 fn build(package: &str, directory: &Path) -> Result<PathBuf> {
     eprintln!("building {package}");
     let kind = if package == "scalekit-eventbridge" { "--bin" } else { "--example" };
     let mut cargo = Command::new(env!("CARGO"));
-    // What `cargo bench` tells of this package would have others rebuilt.
+    // The variables that `cargo bench` sets for this package would cause other packages to be rebuilt.
     for (name, _) in env::vars_os().filter(|(name, _)| {
         let name = name.to_string_lossy();
         name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
@@ -190,7 +198,7 @@ fn build(package: &str, directory: &Path) -> Result<PathBuf> {
     Ok(directory.join(package).join("bootstrap"))
 }
 
-/// A process of a subject, and the Runtime API that it alone has.
+/// A process of a subject, and the Runtime API that serves only this process.
 struct Process {
     child: Child,
     api: RuntimeApi,
@@ -203,17 +211,17 @@ impl Process {
         Ok(self.api.ready()?)
     }
 
-    /// The time of one delivery, in milliseconds; the process must be ready.
+    /// The time of one delivery, in milliseconds. The process must be ready.
     fn deliver(&self) -> Result<f64> {
         Ok(milliseconds(self.api.deliver(&self.event)?))
     }
 
-    /// The times of so many deliveries, in milliseconds.
+    /// The times of this number of deliveries, in milliseconds.
     fn deliver_warm(&self, count: usize) -> Result<Vec<f64>> {
         (0..count).map(|_| self.ready().and_then(|_| self.deliver())).collect()
     }
 
-    /// The CPU time of all threads so far, in milliseconds.
+    /// The CPU time that all threads have used, in milliseconds.
     fn cpu(&self) -> Result<f64> {
         let mut nanoseconds = 0.0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
@@ -223,7 +231,7 @@ impl Process {
         Ok(nanoseconds / 1e6)
     }
 
-    /// The most memory that was resident so far, in megabytes.
+    /// The peak of the resident memory, in megabytes.
     fn peak_rss(&self) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
@@ -267,6 +275,7 @@ impl Bench {
         Ok(Process { child: command.spawn()?, api, event, started })
     }
 
+    /// Measures the cold start, the first delivery and warm deliveries.
     fn start(&self, subject: &Subject, figures: &mut Figures) -> Result<()> {
         let process = self.spawn(subject, Command::new(&subject.binary))?;
         let ready = process.ready()?;
@@ -278,25 +287,26 @@ impl Bench {
         if let Some(connected) = self.aws.take_connections().first() {
             figures.connected.push(milliseconds(*connected - process.started));
         }
-        // The very next ones still fault pages in.
+        // Leave out the first warm deliveries, which still cause page faults.
         figures.warm.extend(process.deliver_warm(WARM)?.split_off(WARM / 3));
         Ok(())
     }
 
-    /// Init runs at full speed, as on Lambda; the share begins after it.
+    /// Measures deliveries at the CPU share of 128 MB. As on Lambda, the limit does not apply to the initialization.
     fn start_at_share(&self, subject: &Subject, figures: &mut Figures) -> Result<()> {
         let Ok(share) = &self.share else { return Ok(()) };
         let process = self.spawn(subject, Command::new(&subject.binary))?;
         process.ready()?;
-        share.hold(process.child.id())?;
+        share.limit(process.child.id())?;
         figures.shared_first.push(process.deliver()?);
         figures.shared_warm.extend(process.deliver_warm(WARM)?);
         drop(process);
-        // What is left of its period is over before the next one's begins.
+        // Wait until the current period of the quota has ended.
         thread::sleep(Duration::from_millis(40));
         Ok(())
     }
 
+    /// Measures the CPU time and the peak memory over many deliveries.
     fn run_long(&self, subject: &Subject, figures: &mut Figures) -> Result<()> {
         let process = self.spawn(subject, Command::new(&subject.binary))?;
         process.deliver_warm(FEW)?;
@@ -308,7 +318,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Instructions of one warm delivery, in thousands, where there is a valgrind that counts them.
+    /// The instructions of one warm delivery, in thousands, or `None` if Valgrind is not installed.
     fn count_instructions(&self, subject: &Subject) -> Result<Option<f64>> {
         if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
             return Ok(None);
@@ -326,8 +336,8 @@ impl Bench {
         process.ready()?;
         Command::new("kill").arg(process.child.id().to_string()).status()?;
         process.child.wait()?;
-        let said = fs::read_to_string(self.log.with_extension("err"))?;
-        let collected = said.lines().find_map(|line| line.split_once("Collected :"));
+        let output = fs::read_to_string(self.log.with_extension("err"))?;
+        let collected = output.lines().find_map(|line| line.split_once("Collected :"));
         Ok(collected.ok_or("callgrind counted nothing")?.1.trim().parse()?)
     }
 }
@@ -355,7 +365,7 @@ fn megabytes(bytes: usize) -> f64 {
     count(bytes) / 1e6
 }
 
-/// The value that this share of the values, in percent, doesn't exceed.
+/// The percentile of the values.
 fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
@@ -400,9 +410,9 @@ const ROWS: [(&str, &str, Column); 19] = [
 ];
 
 fn report(names: &[&str], figures: &[Figures], rounds: usize, no_share: Option<&std::io::Error>) {
-    println!("\n{}; medians of {rounds} processes each, started in turns\n", machine());
+    println!("\n{}; medians of {rounds} processes per subject, started in turn\n", machine());
     if let Some(error) = no_share {
-        println!("no figures at the share of 128 MB: this machine lets us set no CPU quota ({error})\n");
+        println!("no figures at the CPU share of 128 MB, because no CPU quota could be set: {error}\n");
     }
     println!("| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(names.len()));
     for (row, unit, column) in ROWS {

@@ -1,15 +1,21 @@
-//! The CPU share of a function of 128 MB: Lambda gives one vCPU at 1,769 MB, so 1.447 ms of each 20 ms.
+//! Limits a process to the CPU share of a function with 128 MB. Lambda provides one vCPU at 1,769 MB, so the share is
+//! 1.447 ms of each 20 ms.
 
 use std::{fs, io, path::PathBuf};
 
+/// The CPU time in each period, in microseconds.
 const QUOTA: &str = "1447";
+/// The length of a period, in microseconds.
 const PERIOD: &str = "20000";
 
-/// A control group that holds processes to the share.
+/// A control group that limits its processes to the share.
 pub struct Share(PathBuf);
 
 impl Share {
-    /// Makes the group, where this machine lets us.
+    /// Creates the group.
+    ///
+    /// # Errors
+    /// If this machine doesn't allow it, for example without root privileges.
     pub fn new() -> io::Result<Self> {
         let root = PathBuf::from("/sys/fs/cgroup");
         let name = format!("scalekit-eventbridge-bench-{}", std::process::id());
@@ -27,8 +33,8 @@ impl Share {
         Ok(share)
     }
 
-    /// Holds a process to the share, from now on.
-    pub fn hold(&self, process: u32) -> io::Result<()> {
+    /// Limits a process to the share from now on.
+    pub fn limit(&self, process: u32) -> io::Result<()> {
         fs::write(self.0.join("cgroup.procs"), process.to_string())
     }
 }

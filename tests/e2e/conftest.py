@@ -1,4 +1,4 @@
-"""Keeps the end-to-end tests to this machine, and to the tools that `make tools` installed."""
+"""Keeps the end-to-end tests away from the developer's own AWS account and settings."""
 
 from harness import prepare_process
 

@@ -1,6 +1,6 @@
-"""Does every event make it from a signed delivery to a queue? Sends all of events/ through the real function.
+"""Sends every sample in events/ through the real function, and shows which events arrive in a queue.
 
-With `--play`, leaves everything running instead, for deliveries sent by hand.
+With `--play`, it leaves the setup running instead, so that you can send deliveries by hand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXAMPLE = EVENTS / "organization.sso_enabled.json"
 
 @dataclass(frozen=True)
 class Sent:
-    """A delivery and what came of it."""
+    """A delivery that was sent, the status of its response, and the events that arrived."""
 
     envelope: Path
     status: int
@@ -39,7 +39,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Stack:
-    """All that an event passes through."""
+    """The running function, and the queue that receives its events."""
 
     function: Watch
     subscription: Subscription
@@ -47,7 +47,7 @@ class Stack:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--play", action="store_true", help="leave everything running until Ctrl-C")
+    parser.add_argument("--play", action="store_true", help="leave the setup running until you press Ctrl-C")
     prepare_process()
     try:
         return play() if parser.parse_args(arguments).play else demo()
@@ -76,11 +76,11 @@ def demo() -> int:
             say(f"  ✗ {problem}")
         answered = sum(one.status == 200 for one in sent)
         arrived = sum(len(one.arrived) for one in sent) + len(late)
-        verdict = "they differ" if problems else "every event once, with the detail that was sent"
-        say(f"{len(sent)} sent, {answered} answered 200, {arrived} arrived: {verdict}.")
+        verdict = "These are not the events that were sent" if problems else "Every event arrived once, unchanged"
+        say(f"{len(sent)} deliveries sent, {answered} answered with 200, {arrived} events arrived. {verdict}.")
         if problems:
             raise Failure(stack.function.last_words())
-    say(f"Cleaned up, after {time.monotonic() - started:.1f} s in all.")
+    say(f"Everything is cleaned up. The demo took {time.monotonic() - started:.1f} s.")
     return 0
 
 
@@ -99,30 +99,33 @@ def play() -> int:
 
 @contextmanager
 def running() -> Iterator[Stack]:
-    """The emulator, a queue behind a rule on its bus, and the function."""
+    """Starts the emulator, with a bus, a rule and a queue, and the function. Stops both at the end of the block."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scalekit-eventbridge-")))
         say("Starting the emulator")
         emulator = stack.enter_context(Emulator(directory))
         subscription = Subscription(emulator)
-        say(f"Bus, rule and queue are set up at {emulator.url}")
+        say(f"Created an event bus, a rule and a queue in the emulator at {emulator.url}")
         function = stack.enter_context(Watch(emulator, directory / "function.log"))
-        say(f"cargo lambda watch listens at {function.url}")
+        say(f"cargo lambda watch is listening at {function.url}")
         yield Stack(function, subscription)
 
 
 def send(stack: Stack, envelopes: Sequence[Path]) -> Iterator[Sent]:
-    """Sends one after the other, and after each takes what is in the queue."""
+    """Sends the deliveries one after the other, and empties the queue after each."""
     for envelope in envelopes:
         answer = stack.function.invoke(envelope)
         yield Sent(envelope, answer.status, stack.subscription.receive(wait=2 if answer.status == 200 else 0))
 
 
 def differences(sent: Sequence[Sent], late: Sequence[dict[str, Any]] = ()) -> list[str]:
-    """Compares what was sent with what arrived; `late` are arrivals that can't be told to belong to a delivery."""
-    problems = [f"{one.envelope.name} was answered {one.status}" for one in sent if one.status != 200]
+    """Lists the differences between the events that were sent and those that arrived.
+
+    `late` holds the events that arrived after the last delivery, which could belong to any of them.
+    """
+    problems = [f"{one.envelope.name} was answered with {one.status}" for one in sent if one.status != 200]
     if not sent:
-        problems.append("nothing was sent")
+        problems.append("no delivery was sent")
     arrived = [event for one in sent for event in one.arrived] + list(late)
     expected = {one.event["id"]: one.event for one in sent}
     if len(expected) < len(sent):
@@ -130,28 +133,29 @@ def differences(sent: Sequence[Sent], late: Sequence[dict[str, Any]] = ()) -> li
     count = Counter(event["detail"].get("id") for event in arrived)
     problems += [f"{one.event['id']} never arrived" for one in sent if one.status == 200 and not count[one.event["id"]]]
     problems += [f"{id} arrived {times} times" for id, times in count.items() if times > 1]
-    problems += [f"{id} arrived and was never sent" for id in count if id not in expected]
+    problems += [f"{id} arrived but was never sent" for id in count if id not in expected]
     for event in arrived:
         original = expected.get(event["detail"].get("id"))
         if original and canonical(event["detail"]) != canonical(original):
-            problems.append(f"{original['id']} arrived with another detail")
+            problems.append(f"{original['id']} arrived with a different detail")
         if original and event["detail-type"] != original["type"]:
-            problems.append(f"{original['id']} arrived as {event['detail-type']}")
+            problems.append(f"{original['id']} arrived with the detail-type {event['detail-type']}")
     return problems
 
 
 def canonical(value: Any) -> str:
-    """JSON that differs when values do: Python finds 1, 1.0 and True equal."""
+    """JSON text that differs for different values. Python itself considers 1, 1.0 and True equal."""
     return json.dumps(value, sort_keys=True)
 
 
 def row(event: dict[str, Any]) -> tuple[str, str, str]:
+    """The cells of an event's last three columns."""
     detail = event["detail"]
     return event["detail-type"], detail["id"], detail.get("organization_id", "-")
 
 
 class Table:
-    """One line for each delivery, in columns as wide as their contents, or as the terminal lets them be."""
+    """A table with a line for each delivery. The columns fit their contents, or are narrowed to fit the terminal."""
 
     def __init__(self, envelopes: Sequence[Path]) -> None:
         bodies = [json.loads(json.loads(envelope.read_text())["body"]) for envelope in envelopes]
@@ -161,7 +165,7 @@ class Table:
         ]
         self._widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
         room = shutil.get_terminal_size((1000, 24)).columns - 2 * len(COLUMNS)
-        # What can be told from the rest of the line gives way first.
+        # Narrow the file name first, because it repeats the detail-type.
         for column, least in ((0, 20), (4, 12), (3, 12), (2, 20)):
             excess = max(0, sum(self._widths) - room)
             self._widths[column] = max(least, self._widths[column] - excess)
@@ -171,7 +175,7 @@ class Table:
         for arrived in sent.arrived:
             self._print(sent.envelope.name, str(sent.status), *row(arrived))
         if not sent.arrived:
-            self._print(sent.envelope.name, str(sent.status), "nothing arrived", "", "")
+            self._print(sent.envelope.name, str(sent.status), "no event arrived", "", "")
 
     def _print(self, *cells: str) -> None:
         line = (shortened(cell, width).ljust(width) for cell, width in zip(cells, self._widths, strict=True))
@@ -179,7 +183,7 @@ class Table:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, or as much of its beginning and its end as fits."""
+    """The text, with its middle left out if it is longer than `width`."""
     if len(text) <= width:
         return text
     head = (width - 1) // 2
@@ -196,7 +200,8 @@ def usage(function: Watch) -> str:
     body = (EVENTS / "bodies" / EXAMPLE.name).relative_to(ROOT)
     invoke = f"{CARGO_LAMBDA.relative_to(ROOT)} lambda invoke --invoke-address {HOST} --invoke-port {function.port}"
     return f"""
-Running; edit src/ and it restarts. Try, from the project's folder, in another terminal:
+The function is running. It restarts when you edit a file in src/. To send it a delivery, run one of these commands in
+the project's folder, in another terminal:
 
   {invoke} --data-file {EXAMPLE.relative_to(ROOT)}
 
@@ -204,7 +209,7 @@ Running; edit src/ and it restarts. Try, from the project's folder, in another t
 
   cargo run --example send -- {body} --post {function.url}
 
-The function's log, and what comes out of the queue, follow. Ctrl-C ends it.
+The function's log and the events that arrive in the queue appear below. Press Ctrl-C to stop.
 """
 
 

@@ -1,4 +1,4 @@
-"""How does the template get onto the emulator? `sam build`, `sam deploy`, and the stack that they leave."""
+"""Builds and deploys the template to the emulator with the SAM CLI, and gives tests access to the deployed stack."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from urllib.parse import urlsplit
 
 from harness import CARGO_LAMBDA, ROOT, TOOLS, Answer, Emulator, Failure
 
-# The emulator runs a function as a process of its own machine.
+# The emulator runs functions as processes on this machine, so they must be built for its architecture.
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]
 
 
 def signing_secret() -> str:
-    """A secret as Scalekit's dashboard hands it out."""
+    """A new random signing secret, in the format of Scalekit's dashboard."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def signature(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """The Standard Webhooks signature, written once more so that the function isn't checked against itself."""
+    """The Standard Webhooks signature. It is implemented here again, independently of the function's own code."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     content = f"{webhook_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
 
 
 def command(line: str, name: str) -> dict[str, str]:
-    """The options of a command of the AWS CLI, which is to be this one."""
+    """The options in a command line of the AWS CLI. `name` is the command that is expected there."""
     program, service, action, *options = shlex.split(line)
     assert f"{program} {service} {action}" == name
     return dict(zip(options[::2], options[1::2], strict=True))
 
 
 class Sam:
-    """The SAM CLI, with all that it writes in `directory`, but for what Cargo keeps in its target directory."""
+    """The SAM CLI. It writes all its files to `directory`, except for what Cargo writes to its target directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         app = directory / "sam"
         app.mkdir(exist_ok=True)
-        # It has just looked for a newer version of itself, so it won't now.
+        # A recent check for a newer version keeps the SAM CLI from making one now.
         (app / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))
         self._variables = {
             "PATH": os.pathsep.join([str(CARGO_LAMBDA.parent), os.environ["PATH"]]),
@@ -65,7 +65,7 @@ class Sam:
     def build(self) -> Path:
         """Builds the function for this machine and returns the built template.
 
-        Cargo compiles in place, so that all but the first build have little to do.
+        Cargo compiles in the project's own target directory, so only the first build takes long.
         """
         build = self._directory / "build"
         self._run(
@@ -75,9 +75,9 @@ class Sam:
         return build / "template.yaml"
 
     def deploy(self, emulator: Emulator, template: Path, stack: str, **parameters: str) -> Stack:
-        """Deploys a built template as a stack, or over the one of that name."""
-        # The emulator has no archives.
-        overrides = {"Architecture": ARCHITECTURE, "ArchiveDays": "0"} | parameters
+        """Creates the stack from a built template, or updates the stack if it exists."""
+        # The emulator supports neither archives nor alarms on math expressions.
+        overrides = {"Architecture": ARCHITECTURE, "ArchiveDays": "0", "NothingForwardedThreshold": "0"} | parameters
         self._run(
             *("deploy", "--template-file", template, "--stack-name", stack, "--resolve-s3"),
             *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
@@ -101,7 +101,7 @@ class Sam:
 
 
 class Stack:
-    """A deployed stack, seen from outside: deliveries go in at its URL, events come out of rules on its bus."""
+    """A deployed stack. Tests send deliveries to its URL, and receive events through rules on its bus."""
 
     def __init__(self, emulator: Emulator, name: str) -> None:
         self._name = name
@@ -118,7 +118,10 @@ class Stack:
         self.resources = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
 
     def deliver(self, secret: str, body: bytes, *, in_its_place: bytes | None = None) -> Answer:
-        """Sends a delivery, signed now with `secret` for `body`; other bytes may travel in its place."""
+        """Sends a delivery of `body`, signed with `secret` at the current time.
+
+        If `in_its_place` is given, the request contains these bytes, with the signature of `body`.
+        """
         webhook_id, timestamp = f"msg_{secrets.token_hex(13)}", int(time.time())
         headers = {
             "host": self._host(),
@@ -135,34 +138,34 @@ class Stack:
             return Answer(error.code, dict(error.headers), error.read().decode())
 
     def _host(self) -> str:
-        """What the emulator finds the function by: its URL's host name, which no resolver knows. An API has another."""
+        """The `Host` header by which the emulator finds the function. For an HTTP API, it expects another domain."""
         host = urlsplit(self.outputs["WebhookUrl"]).netloc
         api, _, service = host.partition(".")
         return f"{api}.execute-api.localhost" if service.startswith("execute-api.") else host
 
     def set_secret(self, value: str) -> None:
-        """Does what the stack's command to set the secret says."""
+        """Sets the secret as the `SetSecretCommand` output of the stack does."""
         options = command(self.outputs["SetSecretCommand"], "aws secretsmanager put-secret-value")
-        assert options.pop("--secret-string") == "file:///dev/stdin"  # where an operator pastes the value
+        assert options.pop("--secret-string") == "file:///dev/stdin"  # the operator pastes the value
         assert options.pop("--region") == self._secrets.meta.region_name
         assert options.keys() == {"--secret-id"}
         self._secrets.put_secret_value(SecretId=options["--secret-id"], SecretString=value)
 
     def revoke_previous_secret(self) -> None:
-        """Takes the stage from the version before the current one, and has the function run in new environments."""
+        """Removes the AWSPREVIOUS stage from the previous secret, and makes the function start new environments."""
         secret = self.outputs["SecretArn"]
         versions = self._secrets.describe_secret(SecretId=secret)["VersionIdsToStages"]
         [previous] = [version for version, stages in versions.items() if "AWSPREVIOUS" in stages]
         self._secrets.update_secret_version_stage(
             SecretId=secret, VersionStage="AWSPREVIOUS", RemoveFromVersionId=previous
         )
-        # Environments that wait for their next delivery have the old keys in memory. A changed setting ends them.
+        # Idle execution environments still have the old keys in memory. A configuration change replaces them.
         for timeout in (11, 10):
             self._update_function(self.outputs["FunctionName"], Timeout=timeout)
 
     @contextmanager
     def subscription(self, detail_type: str) -> Iterator[str]:
-        """The URL of a queue behind a rule that matches on one `detail-type`."""
+        """The URL of a queue that receives all events with this `detail-type`, through a rule on the stack's bus."""
         name = f"subscription-{secrets.token_hex(4)}"
         bus = self.outputs["EventBusName"]
         queue_url = self.queues.create_queue(QueueName=name)["QueueUrl"]
@@ -177,7 +180,7 @@ class Stack:
             self.queues.delete_queue(QueueUrl=queue_url)
 
     def receive(self, queue_url: str, count: int, *, within: int = 10) -> list[dict[str, Any]]:
-        """Takes `count` messages off a queue, or as many as there are within so many seconds."""
+        """Receives and deletes messages until there are `count` of them, or until `within` seconds have passed."""
         messages: list[dict[str, Any]] = []
         deadline = time.monotonic() + within
         while len(messages) < count and time.monotonic() < deadline:
@@ -194,7 +197,7 @@ class Stack:
 
     @contextmanager
     def function_environment(self, **variables: str) -> Iterator[None]:
-        """Has the function run with these variables set, then as before."""
+        """Sets these environment variables of the function, and restores the previous ones at the end of the block."""
         function = self.resources["WebhookFunction"]
         before = self.functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
         self._update_function(function, Environment={"Variables": before | variables})
@@ -208,7 +211,7 @@ class Stack:
         self.functions.get_waiter("function_updated_v2").wait(FunctionName=function, WaiterConfig={"Delay": 1})
 
     def function_log(self) -> str:
-        """What the function wrote, and the platform around it."""
+        """The function's log, including the lines that the Lambda platform writes."""
         pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=self.resources["FunctionLogs"])
         return "\n".join(event["message"].rstrip() for page in pages for event in page["events"])
 

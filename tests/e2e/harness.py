@@ -1,4 +1,4 @@
-"""What does an end-to-end run stand on? An AWS emulator, a queue behind a rule, and the function itself."""
+"""Runs what the end-to-end tests need: an AWS emulator, a queue that receives events, and the function itself."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ HOST = "127.0.0.1"
 BUS = "scalekit"
 SOURCE = "scalekit"
 
-# The envelopes in events/ are signed with a published secret at a fixed time, so a local run has to know that secret
-# and to accept old timestamps. Here, and not in Cargo.toml: what stands there is deployed too.
+# The envelopes in events/ are signed with a published secret at a fixed time, so a local run has to use that secret
+# and to accept old timestamps. These settings are not in Cargo.toml, because Cargo Lambda would deploy them.
 DEVELOPMENT = {
     "EVENT_BUS_NAME": BUS,
     "EVENT_SOURCE": SOURCE,
@@ -38,7 +38,7 @@ DEVELOPMENT = {
     "WEBHOOK_TOLERANCE_SECONDS": "315360000",
 }
 
-# What a developer may have set that would lead a run astray: to a real account, through a proxy, to other settings.
+# Variables of the developer's own that would change a run: they name a real account, a proxy or other settings.
 _FOREIGN = re.compile(r"AWS_.*|.*_PROXY|CARGO_LAMBDA_.*|EVENT_.*|WEBHOOK_.*|UNKNOWN_EVENTS|RUST_LOG", re.IGNORECASE)
 _DUMMY_AWS = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -52,25 +52,25 @@ _DUMMY_AWS = {
 
 
 def prepare_process() -> None:
-    """Readies this process, and thereby all that it starts, for a run on this machine alone.
+    """Prepares this process, and the processes that it starts, for a run that uses only this machine.
 
-    The developer's own settings are taken out of the environment, and a request to end (`kill`, a closed terminal)
-    is turned into what Ctrl-C is, so that no `with` block is left without its clean-up.
+    It removes the developer's own settings from the environment. It also makes SIGTERM (`kill`) and SIGHUP (a closed
+    terminal) raise `KeyboardInterrupt`, as Ctrl-C does, so that every `with` block is cleaned up.
     """
     for name in [name for name in os.environ if _FOREIGN.fullmatch(name)]:
         del os.environ[name]
     os.environ.update(_DUMMY_AWS)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` sets it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, signal.default_int_handler)
 
 
 class Failure(Exception):
-    """The stack doesn't stand: says what failed, with the end of the log that tells why."""
+    """The setup failed. The message says what happened, usually with the end of a log."""
 
 
 class Daemon(ABC):
-    """A server on a free port, in a process group of its own, that doesn't outlive its `with` block."""
+    """A server on a free port, in its own process group, which is stopped at the end of the `with` block."""
 
     port: int
     _process: subprocess.Popen[bytes]
@@ -80,23 +80,23 @@ class Daemon(ABC):
 
     @abstractmethod
     def _command(self) -> tuple[list[str | Path], dict[str, str]]:
-        """What to run to be served on `self.port`, and the variables to set for it."""
+        """The command that serves on `self.port`, and the environment variables that it needs."""
 
     @abstractmethod
     def _is_ready(self) -> bool:
-        """Is it answering on `self.port`?"""
+        """Whether the server accepts requests on `self.port`."""
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
     def last_words(self) -> str:
-        """The end of what it wrote, which tells why it failed."""
+        """The end of the server's log, for the message of a failure."""
         lines = self.log.read_text(errors="replace").splitlines()[-30:]
         return "\n  ".join([f"The end of {self.log.name}:", *lines])
 
     def __enter__(self) -> Self:
-        # Between looking for a free port and using it, another process may take it: then we try the next one.
+        # Another process may take the free port before the server does. Then the next attempt uses another port.
         for _ in range(5):
             self.port = _free_port()
             if self._start():
@@ -131,7 +131,7 @@ class Daemon(ABC):
         self._stop()
 
     def _stop(self) -> None:
-        # An impatient second Ctrl-C waits until this is done.
+        # A second Ctrl-C has to wait until the server has stopped.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
             self._signal_group(signal.SIGTERM)
@@ -148,11 +148,11 @@ class Daemon(ABC):
         try:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
-            pass  # nobody is left in it; macOS says so with the second
+            pass  # the group has no processes left; macOS reports that as a PermissionError
 
 
 class Emulator(Daemon):
-    """ministack, empty at its start, with all that it writes in `directory`."""
+    """ministack, an AWS emulator. It starts empty and writes all its files to `directory`."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory / "emulator.log")
@@ -162,7 +162,7 @@ class Emulator(Daemon):
         return [TOOLS / "emulator" / "bin" / "python", "-m", "ministack"], {
             "GATEWAY_PORT": str(self.port),
             "BIND_HOST": HOST,
-            # The functions that it runs inherit this, and so call it, not AWS.
+            # The functions that the emulator runs inherit this variable, so they call the emulator instead of AWS.
             "AWS_ENDPOINT_URL": self.url,
             "TMPDIR": str(self._directory),
             "STATE_DIR": str(self._directory / "state"),
@@ -181,7 +181,7 @@ class Emulator(Daemon):
 
 
 class Subscription:
-    """A bus, and a queue behind a rule on it that matches every event of our source."""
+    """A bus, and a queue that receives every event from our source through a rule on that bus."""
 
     def __init__(self, emulator: Emulator) -> None:
         events = emulator.client("events")
@@ -191,7 +191,7 @@ class Subscription:
         self._queue = self._queues.create_queue(QueueName="events")["QueueUrl"]
         attributes = self._queues.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])
         arn = attributes["Attributes"]["QueueArn"]
-        # The emulator delivers without asking. EventBridge doesn't.
+        # The emulator doesn't check this policy, but EventBridge would.
         statement = {
             "Effect": "Allow",
             "Principal": {"Service": "events.amazonaws.com"},
@@ -204,7 +204,7 @@ class Subscription:
         events.put_targets(Rule="everything", EventBusName=BUS, Targets=[{"Id": "queue", "Arn": arn}])
 
     def receive(self, *, wait: int = 0) -> list[dict[str, Any]]:
-        """Drains the queue; when it is empty, waits up to `wait` seconds for a first event."""
+        """Receives and deletes all events. If the queue is empty, waits up to `wait` seconds for the first one."""
         events: list[dict[str, Any]] = []
         while messages := self._queues.receive_message(
             QueueUrl=self._queue, MaxNumberOfMessages=10, WaitTimeSeconds=0 if events else wait
@@ -217,7 +217,7 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the sender of a delivery sees."""
+    """The HTTP response to a delivery."""
 
     status: int
     headers: dict[str, str]
@@ -225,7 +225,7 @@ class Answer:
 
 
 class Watch(Daemon):
-    """The function as `cargo lambda watch` runs it: compiled and started at the first invocation."""
+    """The function as run by `cargo lambda watch`, which compiles and starts it at the first invocation."""
 
     def __init__(self, emulator: Emulator, log: Path, **variables: str) -> None:
         super().__init__(log)
@@ -244,7 +244,7 @@ class Watch(Daemon):
         return True
 
     def invoke(self, envelope: Path) -> Answer:
-        """Hands an envelope to the function with `cargo lambda invoke`, and reads the answer."""
+        """Invokes the function with an envelope, using `cargo lambda invoke`, and returns its response."""
         address = ["--invoke-address", HOST, "--invoke-port", str(self.port)]
         command = [CARGO_LAMBDA, "lambda", "invoke", *address, "--data-file", envelope]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as call:
@@ -259,18 +259,18 @@ class Watch(Daemon):
         return Answer(answer["statusCode"], answer["headers"], answer["body"])
 
     def _communicate(self, call: subprocess.Popen[str]) -> tuple[str, str]:
-        # Once the function has exited, nobody starts it again, and an invocation would wait for ever.
-        deadline = time.monotonic() + 15 * 60  # the function may have to be compiled first
+        # Nothing restarts a function that has exited, so an invocation would wait for ever.
+        deadline = time.monotonic() + 15 * 60  # includes compiling the function
         while time.monotonic() < deadline:
             try:
                 return call.communicate(timeout=0.5)
             except subprocess.TimeoutExpired:
                 if "command exited code=" in self.log.read_text(errors="replace"):
                     raise Failure(f"The function exited. {self.last_words()}") from None
-        raise Failure(f"The function gave no answer. {self.last_words()}")
+        raise Failure(f"The function did not respond. {self.last_words()}")
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Sends a delivery over HTTP, as Scalekit does, for `cargo lambda watch` to put in an envelope."""
+        """Sends a delivery over HTTP, as Scalekit does. `cargo lambda watch` converts it to an invocation."""
         request = urllib.request.Request(self.url, body, dict(headers))
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
@@ -280,7 +280,7 @@ class Watch(Daemon):
 
 
 def _free_port() -> int:
-    """A port that nobody listens on, of a range that outgoing connections aren't given theirs from."""
+    """A port that nobody listens on, outside the range that the system uses for outgoing connections."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe:

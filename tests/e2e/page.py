@@ -1,4 +1,4 @@
-"""What does the consumers' page say? Its sections, code blocks and event patterns, for tests that try them."""
+"""Extracts sections, code blocks and event patterns from the consumers' guide, and runs its shell commands."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def envelope(detail: dict[str, Any], source: str = SOURCE) -> dict[str, Any]:
-    """An event as the page describes it, and with all that AWS's `TestEventPattern` demands."""
+    """The EventBridge event with this detail, as the guide describes it. `TestEventPattern` requires every field."""
     return {
         "version": "0",
         "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
@@ -54,29 +54,29 @@ def envelope(detail: dict[str, Any], source: str = SOURCE) -> dict[str, Any]:
 
 
 def words(script: str) -> list[str]:
-    """The script as the shell takes it apart, but for what it would put in the place of `$`."""
+    """The words of a shell script, without expansions such as `$NAME`."""
     return shlex.split(script.replace("\\\n", ""), comments=True)
 
 
 def cloudformation_patterns(text: str) -> Iterator[Any]:
-    """Every `EventPattern` in the text's YAML, however deep it lies."""
+    """Every `EventPattern` in the YAML blocks of the text, at any depth."""
     for block in blocks(text, "yaml"):
         yield from _members_named("EventPattern", yaml.load(block, _CloudFormation))
 
 
 def cli_patterns(text: str) -> Iterator[str]:
-    """Every `--event-pattern` in the text's shell blocks, as the shell hands it to the command."""
+    """The value of every `--event-pattern` option in the shell blocks of the text."""
     for block in blocks(text, "sh"):
         yield from (pattern for option, pattern in pairwise(words(block)) if option == "--event-pattern")
 
 
 def inline_patterns(text: str) -> list[Any]:
-    """Every pattern that stands in the text between backticks."""
+    """Every event pattern that is inline code in the text."""
     return [json.loads(code) for code in re.findall(r"`(\{[^`\n]+\})`", _BLOCK.sub("", text)) if '"source"' in code]
 
 
 def shell(script: str, endpoint: str = NOWHERE, directory: Path = ROOT) -> str:
-    """Runs a block of the page as it stands, with the tools that it names as pinned, and AWS at `endpoint`."""
+    """Runs a shell block of the guide with the pinned tools. The AWS CLI sends its requests to `endpoint`."""
     variables = {
         "PATH": os.pathsep.join([str(BINDINGS), os.environ["PATH"]]),
         "AWS_ENDPOINT_URL": endpoint,
@@ -96,7 +96,7 @@ def shell(script: str, endpoint: str = NOWHERE, directory: Path = ROOT) -> str:
 
 
 class _CloudFormation(yaml.SafeLoader):
-    """Reads YAML with `!Ref` and the like, whose arguments are all that matters here."""
+    """Reads YAML with tags such as `!Ref`, and replaces each by its argument."""
 
 
 def _argument(loader: yaml.SafeLoader, _tag: str, node: yaml.Node) -> Any:

@@ -1,5 +1,5 @@
-"""Does the worked consumer take each event once? The example runs as a Lambda function behind a rule, both made by the
-consumers' page's own commands."""
+"""Tests that the example consumer handles each event once. It runs as a Lambda function on the emulator, and the
+commands of the consumers' guide create the rule that invokes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOG_GROUP = f"/aws/lambda/{FUNCTION}"
 
 
 def build() -> bytes:
-    """The example for this machine, as Lambda takes it: a zip of one executable with a fixed name."""
+    """Builds the example for this machine, and returns a zip file with its executable, as Lambda requires it."""
     output = subprocess.run(
         ["cargo", "build", "--locked", "--example", "consumer", "--message-format", "json-render-diagnostics"],
         cwd=ROOT,
@@ -45,7 +45,7 @@ def build() -> bytes:
 
 
 class Consumer:
-    """The deployed example, seen from the bus and from its log."""
+    """The deployed example. Tests put events on its bus and read its log."""
 
     def __init__(self, emulator: Emulator) -> None:
         self._events = emulator.client("events")
@@ -69,24 +69,24 @@ class Consumer:
         assert self._events.put_events(Entries=[entry])["FailedEntryCount"] == 0
 
     def log(self) -> list[dict[str, Any]]:
-        """What the function wrote, without the platform's lines around it."""
+        """The function's own log lines, without those of the Lambda platform."""
         pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=LOG_GROUP)
         lines = [line for page in pages for event in page["events"] for line in event["message"].splitlines()]
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def wait_for(self, count: int) -> list[dict[str, Any]]:
-        """The function's log once it has so many lines. Nobody waits for a function that the bus invokes."""
+        """Waits until the function's log has `count` lines, because the bus invokes the function asynchronously."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if len(lines := self.log()) >= count:
                 return lines
             time.sleep(0.1)
-        raise Failure(f"The consumer wrote {len(self.log())} lines of {count}")
+        raise Failure(f"The consumer wrote {len(self.log())} log lines instead of {count}")
 
 
 @pytest.fixture(scope="module")
 def consumer() -> Iterator[Consumer]:
-    # pytest's own directory would be left behind, with the function in it.
+    # pytest would keep its own temporary directory, with the function in it.
     with (
         TemporaryDirectory(prefix="scalekit-eventbridge-") as directory,
         Emulator(Path(directory)) as emulator,
@@ -94,12 +94,12 @@ def consumer() -> Iterator[Consumer]:
         yield Consumer(emulator)
 
 
-def test_the_consumer_takes_each_event_once(consumer: Consumer) -> None:
+def test_the_consumer_handles_each_event_once(consumer: Consumer) -> None:
     event = json.loads((EVENTS / "bodies" / "organization.sso_enabled.json").read_bytes())
     another = event | {"id": "evt_1"}
     unwanted = json.loads((EVENTS / "bodies" / "organization.sso_disabled.json").read_bytes())
 
-    # One after the other: a function that is busy gets another process, with another memory.
+    # Wait after each event. While the function is busy, Lambda would start another process, which shares no memory.
     for count, one in enumerate([event, event, another], start=1):
         consumer.put(unwanted)
         consumer.put(one)

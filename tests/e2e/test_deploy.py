@@ -1,5 +1,5 @@
-"""Does the template, built and deployed by the SAM CLI, make a working receiver? Asked from outside: as a sender, as a
-consumer and as an operator."""
+"""Tests the template as the SAM CLI builds and deploys it. The tests act as a sender, as a consumer and as an operator
+of the deployed stack."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from harness import CARGO_LAMBDA, DEVELOPMENT, EVENTS, ROOT, Answer, Emulator
 
 SECRET = signing_secret()
 PLACEHOLDER = "paste-the-signing-secret-here"
-FUNCTION = "scalekit-eventbridge"  # as Cargo Lambda names it, after the binary
+FUNCTION = "scalekit-eventbridge"  # Cargo Lambda names the function after the binary
 
 
 @pytest.fixture(scope="module")
 def directory() -> Iterator[Path]:
-    """For all that a run writes. pytest's own would be left behind."""
+    """A directory for everything that a run writes. pytest would keep its own directories."""
     with TemporaryDirectory(prefix="scalekit-eventbridge-") as directory:
         yield Path(directory)
 
@@ -59,11 +59,11 @@ def deployed(sam: Sam, template: Path, emulator: Emulator) -> Stack:
 @pytest.fixture
 def stack(deployed: Stack) -> Iterator[Stack]:
     yield deployed
-    print(deployed.function_log())  # which pytest shows if the test failed
+    print(deployed.function_log())  # pytest shows it if the test fails
 
 
 def example(type: str) -> dict[str, Any]:
-    """The example event of that type, under an id of its own, so that no test takes another's event for its own."""
+    """The example event of that type, with a new id, so that no test mistakes another test's event for its own."""
     return json.loads((EVENTS / "bodies" / f"{type}.json").read_bytes()) | {"id": f"evt_{secrets.token_hex(8)}"}
 
 
@@ -75,7 +75,7 @@ def problem(answer: Answer) -> tuple[int, str]:
     return answer.status, json.loads(answer.body)["type"].rpartition(":")[2] if answer.body else ""
 
 
-def test_a_signed_delivery_comes_out_of_a_rule_on_the_bus(stack: Stack) -> None:
+def test_a_signed_delivery_reaches_the_target_of_a_rule(stack: Stack) -> None:
     with stack.subscription("organization.sso_enabled") as queue:
         event = example("organization.sso_enabled")
 
@@ -88,7 +88,7 @@ def test_a_signed_delivery_comes_out_of_a_rule_on_the_bus(stack: Stack) -> None:
         assert received["detail"] == event
 
 
-def test_a_delivery_that_was_tampered_with_is_refused_and_does_not_arrive(stack: Stack) -> None:
+def test_a_tampered_delivery_is_refused_and_not_forwarded(stack: Stack) -> None:
     with stack.subscription("user.signup") as queue:
         event = example("user.signup")
         tampered = event | {"environment_id": "env_1"}
@@ -107,14 +107,14 @@ def test_an_event_of_another_type_does_not_match_the_rule(stack: Stack) -> None:
 
 
 def assert_only_the_next_arrives(stack: Stack, queue: str, type: str) -> None:
-    """Shows that nothing is on its way to the queue, by an event that is sent now and arrives alone."""
+    """Shows that no other event is on its way to the queue: an event that is sent now arrives alone."""
     event = example(type)
     assert stack.deliver(SECRET, body(event)).status == 200
     received = stack.receive(queue, 1) + stack.receive(queue, 1, within=1)
     assert [json.loads(message["Body"])["detail"]["id"] for message in received] == [event["id"]]
 
 
-def test_an_event_that_the_bus_does_not_take_is_parked_until_it_does(stack: Stack) -> None:
+def test_an_event_is_parked_while_the_bus_is_unavailable(stack: Stack) -> None:
     with stack.subscription("permission.created") as queue, quick_retries(stack), unanswered_port() as port:
         events = [example("permission.created") for _ in range(3)]
 
@@ -132,11 +132,11 @@ def test_an_event_that_the_bus_does_not_take_is_parked_until_it_does(stack: Stac
         wait_until(lambda: count(stack, "ParkingQueueUrl") == 0)
 
 
-def test_a_refused_delivery_is_kept_and_the_redrive_command_has_it_forwarded(stack: Stack) -> None:
+def test_a_refused_delivery_goes_to_the_dead_letter_queue_and_a_redrive_forwards_it(stack: Stack) -> None:
     with stack.subscription("organization.renamed") as queue:
         event = example("organization.updated") | {"type": "organization.renamed"}
 
-        # A function to which that type is a violation; then its upgrade.
+        # The function refuses this unknown type only while it has this setting.
         with stack.function_environment(UNKNOWN_EVENTS="reject"):
             assert problem(stack.deliver(SECRET, body(event))) == (400, "contract-violation")
             wait_until(lambda: count(stack, "DeadLetterQueueUrl") == 1)
@@ -150,7 +150,7 @@ def test_a_refused_delivery_is_kept_and_the_redrive_command_has_it_forwarded(sta
 
 
 def existing(emulator: Emulator) -> dict[str, str]:
-    """A bus and a secret that are there before the stack, by the parameters that name them."""
+    """Creates a bus and a secret, and returns the parameters that name them."""
     emulator.client("events").create_event_bus(Name="existing")
     secret = emulator.client("secretsmanager").create_secret(Name="existing", SecretString=PLACEHOLDER)
     return {
@@ -159,27 +159,31 @@ def existing(emulator: Emulator) -> dict[str, str]:
     }
 
 
-# What a template is deployed as: its parameters, and the resources that tell it from the others.
+# The shapes of the stack that are tested, each with its parameters and with those resources that not every shape has.
+FUNCTION_URL = {"FunctionUrl", "FunctionUrlPermission", "FunctionUrlInvokePermission"}
+HTTP_API = {"HttpApi", "HttpApiIntegration", "HttpApiPermission", "HttpApiRoute", "HttpApiStage"}
+OPERATORS = "arn:aws:iam::000000000000:role/operators/*"
 SHAPES: dict[str, tuple[Callable[[Emulator], dict[str, str]], set[str]]] = {
     "function-url": (
         lambda _: {"Ingress": "FunctionUrl", "AlarmEmail": "operator@example.com", "SilenceHours": "168"},
-        {"FunctionUrl", "FunctionUrlPermission", "FunctionUrlInvokePermission", "AlarmSubscription", "SilenceAlarm"},
+        {*FUNCTION_URL, "AlarmSubscription", "SilenceAlarm", "FloodAlarm"},
     ),
     "http-api": (
-        lambda _: {"Ingress": "HttpApi", "ReservedConcurrency": "20"},
-        {"HttpApi", "HttpApiIntegration", "HttpApiPermission", "HttpApiRoute", "HttpApiStage"},
+        lambda _: {"Ingress": "HttpApi", "ReservedConcurrency": "20", "QueueWriterArns": OPERATORS},
+        {*HTTP_API, "QueuePolicy", "FloodAlarm"},
     ),
-    "existing-bus-and-secret": (existing, {"FunctionUrl", "FunctionUrlPermission", "FunctionUrlInvokePermission"}),
+    "existing-bus-and-secret": (lambda emulator: existing(emulator) | {"FloodThreshold": "0"}, FUNCTION_URL),
 }
-NEW_BUS = {"EventBus", "BusDeadLetterQueue", "BusDeadLetterQueuePolicy", "BusDeadLettersAlarm"}
-OPTIONAL = {"WebhookSecret", *NEW_BUS}.union(*(own for _, own in SHAPES.values()))
+NEW = {"WebhookSecret", "EventBus"}
+OPTIONAL = NEW.union(*(own for _, own in SHAPES.values()))
 
 
 @pytest.fixture(scope="module")
 def shapes(sam: Sam, template: Path, emulator: Emulator, deployed: Stack) -> dict[str, Future[Stack]]:
-    """Each shape, deployed, with a secret's whole life behind it. Most of that is waiting, so they wait side by side.
+    """A stack of each shape, whose secret has been set, rotated and revoked. Most of that time is spent waiting, so the
+    stacks are deployed in parallel.
 
-    After another stack, which has made the bucket that they share.
+    The fixture depends on `deployed`, whose deployment creates the bucket that all stacks use.
     """
 
     def live(shape: str, parameters: dict[str, str]) -> Stack:
@@ -223,15 +227,15 @@ def have_a_secret_set_and_rotated_and_revoked(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_shape_has_what_it_needs_and_nothing_of_another(shape: str, shapes: dict[str, Future[Stack]]) -> None:
+def test_each_shape_has_exactly_its_optional_resources(shape: str, shapes: dict[str, Future[Stack]]) -> None:
     resources = shapes[shape].result().resources.keys()
     expected = SHAPES[shape][1]
     if shape != "existing-bus-and-secret":
-        expected = {*expected, "WebhookSecret", *NEW_BUS}
+        expected = expected | NEW
     assert resources & OPTIONAL == expected
 
 
-def test_an_existing_bus_and_secret_are_left_as_they_were(
+def test_an_existing_bus_and_secret_remain_when_the_stack_is_deleted(
     shapes: dict[str, Future[Stack]], emulator: Emulator
 ) -> None:
     stack = shapes["existing-bus-and-secret"].result()
@@ -243,7 +247,7 @@ def test_an_existing_bus_and_secret_are_left_as_they_were(
 
 
 def count(stack: Stack, output: str) -> int:
-    """How many messages a queue holds, those included that the function is at work on or will try again later."""
+    """The number of messages in a queue, including messages in flight, which are invisible until the next attempt."""
     attributes = stack.queue_attributes(stack.outputs[output])
     return int(attributes["ApproximateNumberOfMessages"]) + int(attributes["ApproximateNumberOfMessagesNotVisible"])
 
@@ -251,13 +255,13 @@ def count(stack: Stack, output: str) -> int:
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 15
     while not condition():
-        assert time.monotonic() < deadline, "it didn't come true in 15 s"
+        assert time.monotonic() < deadline, "the condition did not become true in 15 s"
         time.sleep(0.1)
 
 
 @contextmanager
 def unanswered_port() -> Iterator[int]:
-    """A port that refuses connections, and is nobody else's meanwhile: bound, but not listened on."""
+    """A port that refuses connections. It is bound, so that no other process gets it, but nothing listens on it."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]
@@ -265,7 +269,7 @@ def unanswered_port() -> Iterator[int]:
 
 @contextmanager
 def quick_retries(stack: Stack) -> Iterator[None]:
-    """Has parked events tried again after seconds (more than a try takes) where the template says minutes."""
+    """Makes SQS retry parked events after 10 seconds instead of minutes. An attempt takes less than that."""
     queue_url = stack.outputs["ParkingQueueUrl"]
     before = stack.queue_attributes(queue_url)["VisibilityTimeout"]
     stack.queues.set_queue_attributes(QueueUrl=queue_url, Attributes={"VisibilityTimeout": "10"})
@@ -276,7 +280,7 @@ def quick_retries(stack: Stack) -> Iterator[None]:
 
 
 def redrive(stack: Stack) -> None:
-    """Does what the stack's redrive command says, message by message: the emulator has no message move tasks."""
+    """Moves a message as the stack's redrive command would. The emulator doesn't support message move tasks."""
     options = command(stack.outputs["RedriveCommand"], "aws sqs start-message-move-task")
     assert options.keys() == {"--region", "--source-arn", "--destination-arn"}
     queues = {
@@ -291,7 +295,7 @@ def redrive(stack: Stack) -> None:
     )
 
 
-def test_the_queues_outlast_half_a_day_of_outage(stack: Stack) -> None:
+def test_the_queues_keep_events_through_an_outage_of_half_a_day(stack: Stack) -> None:
     function = stack.functions.get_function_configuration(FunctionName=stack.resources["WebhookFunction"])
     [trigger] = stack.functions.list_event_source_mappings(FunctionName=stack.resources["WebhookFunction"])[
         "EventSourceMappings"
@@ -307,14 +311,14 @@ def test_the_queues_outlast_half_a_day_of_outage(stack: Stack) -> None:
     assert policy["deadLetterTargetArn"] == dead_letters["QueueArn"]
     assert visibility >= 6 * function["Timeout"]
     assert tried_for >= 12 * 60 * 60
-    # A message keeps its age when it becomes a dead letter, and a person must have days to find it.
+    # A message keeps its age when SQS moves it to the dead-letter queue, and an operator needs days to act.
     assert int(dead_letters["MessageRetentionPeriod"]) - tried_for >= 7 * 24 * 60 * 60
     assert int(parking["MessageRetentionPeriod"]) >= int(dead_letters["MessageRetentionPeriod"])
 
 
-@pytest.mark.usefixtures("template")  # the build of which is what Cargo Lambda deploys
-def test_cargo_lambda_deploys_a_function_that_works(stack: Stack, emulator: Emulator) -> None:
-    """With Cargo Lambda's own settings, and variables from the command line: none of the project's are deployed."""
+@pytest.mark.usefixtures("template")  # this fixture builds the function that Cargo Lambda deploys
+def test_cargo_lambda_deploys_a_working_function(stack: Stack, emulator: Emulator) -> None:
+    """The function gets the environment variables of the command line, and no others from this project."""
     variables = {
         "EVENT_BUS_NAME": stack.outputs["EventBusName"],
         "WEBHOOK_SECRET": DEVELOPMENT["WEBHOOK_SECRET"],
@@ -348,20 +352,26 @@ def cargo_lambda(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_a_release_outlives_its_panics() -> None:
-    """cargo-lambda has every release abort on a panic, unless the profile says otherwise."""
+def test_a_release_unwinds_on_a_panic() -> None:
+    """Cargo Lambda makes a release abort on a panic unless the Cargo profile sets `panic`."""
     profiles = tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]
     assert profiles["release"]["panic"] == "unwind"
 
 
-def test_what_holds_events_or_the_secret_outlives_the_stack(sam: Sam, template: Path, emulator: Emulator) -> None:
+def test_a_release_is_built_from_the_lock_file() -> None:
+    """The SAM CLI can't pass `--locked` to Cargo Lambda, so the setting has to be in Cargo.toml."""
+    package = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
+    assert package["metadata"]["lambda"]["build"]["locked"] is True
+
+
+def test_a_deleted_stack_leaves_its_queues_bus_and_secret(sam: Sam, template: Path, emulator: Emulator) -> None:
     stack = sam.deploy(emulator, template, "short-lived")
     stack.set_secret(SECRET)
     secrets, buses = emulator.client("secretsmanager"), emulator.client("events")
 
     stack.delete()
 
-    for output in ("ParkingQueueUrl", "DeadLetterQueueUrl", "BusDeadLetterQueueUrl"):
-        assert count(stack, output) == 0  # instead of "the specified queue does not exist"
+    for output in ("ParkingQueueUrl", "DeadLetterQueueUrl"):
+        assert count(stack, output) == 0  # fails if the queue doesn't exist
     assert secrets.get_secret_value(SecretId=stack.outputs["SecretArn"])["SecretString"] == SECRET
     assert buses.describe_event_bus(Name="short-lived")["Arn"] == stack.outputs["EventBusArn"]

@@ -1,4 +1,4 @@
-"""Does the function do on a developer's machine what it does when deployed? Asked through `cargo lambda watch`."""
+"""Tests the function as a developer runs it, with `cargo lambda watch`, an emulated event bus and a queue."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def running(
 @pytest.fixture
 def function(running: Watch) -> Iterator[Watch]:
     yield running
-    print(running.last_words())  # which pytest shows if the test failed
+    print(running.last_words())  # pytest shows it if the test fails
 
 
 def event(envelope: Path) -> dict[str, Any]:
@@ -60,15 +60,15 @@ def problem(answer: Answer) -> tuple[int, str]:
 
 
 def assert_only_the_next_arrives(function: Watch, subscription: Subscription) -> None:
-    """Shows that nothing is on its way to the queue, by an event that is sent now and arrives alone."""
+    """Shows that no other event is on its way to the queue: an event that is sent now arrives alone."""
     assert function.invoke(ANOTHER).status == 200
     assert [arrived["detail"] for arrived in subscription.receive(wait=5)] == [event(ANOTHER)]
 
 
-def test_the_demo_shows_every_event_arrive(
+def test_the_demo_prints_every_event_that_arrives(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "1000")  # on a narrow terminal it shortens what it shows
+    monkeypatch.setenv("COLUMNS", "1000")  # on a narrow terminal, the demo shortens the cells
 
     assert demo.main([]) == 0
 
@@ -79,27 +79,27 @@ def test_the_demo_shows_every_event_arrive(
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_refused_delivery_does_not_arrive(name: str, function: Watch, subscription: Subscription) -> None:
+def test_a_refused_delivery_is_not_forwarded(name: str, function: Watch, subscription: Subscription) -> None:
     assert problem(function.invoke(EVENTS / "refused" / f"{name}.json")) == REFUSED[name]
 
     assert_only_the_next_arrives(function, subscription)
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)
-def test_a_delivery_arrives_by_every_transport(name: str, function: Watch, subscription: Subscription) -> None:
+def test_a_delivery_by_any_transport_is_forwarded(name: str, function: Watch, subscription: Subscription) -> None:
     assert function.invoke(EVENTS / "transports" / f"{name}.json").status == 200
 
     [arrived] = subscription.receive(wait=5)
     assert arrived["detail"] == event(ENVELOPE)
 
 
-def test_no_sample_is_left_out() -> None:
+def test_every_sample_in_events_is_tested() -> None:
     assert {path.stem for path in (EVENTS / "refused").iterdir()} == set(REFUSED)
     assert {path.stem for path in (EVENTS / "transports").iterdir()} == set(TRANSPORTS)
     assert {path.name for path in EVENTS.glob("*.json")} == {path.name for path in (EVENTS / "bodies").iterdir()}
 
 
-def test_a_delivery_over_http_is_answered_over_http(function: Watch, subscription: Subscription) -> None:
+def test_a_delivery_over_http_is_verified_and_forwarded(function: Watch, subscription: Subscription) -> None:
     envelope = json.loads(ENVELOPE.read_bytes())
     names = ("content-type", "webhook-id", "webhook-timestamp", "webhook-signature")
     headers = {name: envelope["headers"][name] for name in names}
@@ -114,7 +114,7 @@ def test_a_delivery_over_http_is_answered_over_http(function: Watch, subscriptio
 
 
 def log_lines(function: Watch) -> list[dict[str, Any]]:
-    """What the function itself wrote; the other lines are those of `cargo lambda watch`."""
+    """The log lines of the function itself, without those of `cargo lambda watch`."""
     return [json.loads(line) for line in function.log.read_text().splitlines() if line.startswith("{")]
 
 
@@ -126,10 +126,10 @@ def log_lines(function: Watch) -> list[dict[str, Any]]:
     ],
     ids=["forwarded", "refused"],
 )
-def test_each_delivery_is_one_line_of_json(
+def test_each_delivery_is_logged_as_one_line_of_json(
     envelope: Path, expected: dict[str, Any], function: Watch, subscription: Subscription
 ) -> None:
-    function.invoke(ANOTHER)  # after this, the start's lines are written
+    function.invoke(ANOTHER)  # now the log contains all lines of the start-up
     before = len(log_lines(function))
 
     function.invoke(envelope)
@@ -145,12 +145,12 @@ def test_each_delivery_is_one_line_of_json(
     ("variables", "named"),
     [
         ({"EVENT_BUS_NAME": "nowhere"}, "EVENT_BUS_NAME"),
-        # Only Lambda itself sets this variable: the published secret must not get that far.
+        # Lambda itself sets this variable. The function must not start there with the published secret.
         ({"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}, "WEBHOOK_SECRET"),
     ],
-    ids=["no such bus", "development secret on Lambda"],
+    ids=["the bus does not exist", "the development secret on Lambda"],
 )
-def test_a_wrong_configuration_stops_the_start_and_is_named(
+def test_an_invalid_configuration_stops_the_start_and_the_log_names_the_variable(
     variables: dict[str, str], named: str, emulator: Emulator, tmp_path: Path
 ) -> None:
     log = tmp_path / "function.log"
@@ -171,21 +171,21 @@ def arrival(envelope: Path, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("deliveries", "late", "problem"),
     [
-        ([], [], "nothing was sent"),
-        ([sent(ANOTHER, status=503)], [], "was answered 503"),
+        ([], [], "no delivery was sent"),
+        ([sent(ANOTHER, status=503)], [], "was answered with 503"),
         ([sent(ANOTHER)], [], "never arrived"),
         ([sent(ANOTHER, arrival(ANOTHER))], [arrival(ANOTHER)], "arrived 2 times"),
         ([sent(ANOTHER, arrival(ANOTHER), arrival(ENVELOPE))], [], "was never sent"),
-        ([sent(ANOTHER, arrival(ANOTHER, spec_version=1))], [], "with another detail"),
-        ([sent(ANOTHER, arrival(ANOTHER) | {"detail-type": "role.deleted"})], [], "arrived as role.deleted"),
+        ([sent(ANOTHER, arrival(ANOTHER, spec_version=1))], [], "with a different detail"),
+        ([sent(ANOTHER, arrival(ANOTHER) | {"detail-type": "role.deleted"})], [], "with the detail-type role.deleted"),
         ([sent(ANOTHER, arrival(ANOTHER)), sent(ANOTHER)], [], "the same id"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_the_demo_tells_what_differs(deliveries: list[demo.Sent], late: list[dict[str, Any]], problem: str) -> None:
+def test_the_demo_reports_a_difference(deliveries: list[demo.Sent], late: list[dict[str, Any]], problem: str) -> None:
     [found] = demo.differences(deliveries, late)
     assert problem in found
 
 
-def test_the_demo_finds_no_difference_where_there_is_none() -> None:
+def test_the_demo_reports_no_difference_if_every_event_arrived_unchanged() -> None:
     assert demo.differences([sent(ENVELOPE, arrival(ENVELOPE)), sent(ANOTHER)], [arrival(ANOTHER)]) == []

@@ -1,5 +1,5 @@
-"""Does every pattern of the consumers' page select what it says, and nothing else? Asked of an implementation of
-EventBridge's matching, twice: by `TestEventPattern`, and by rules on a bus that everything is put on."""
+"""Tests that each event pattern in the consumers' guide selects exactly the events that it should. The emulator
+evaluates the patterns twice: with `TestEventPattern`, and as rules on a bus that receives all events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +15,13 @@ import page
 from harness import BUS, EVENTS, ROOT, SOURCE, Emulator
 from page import PAGE, cli_patterns, cloudformation_patterns, inline_patterns, section, sections
 
-# AWS's quota for a pattern, in characters, unless an account asks for more.
+# The default AWS quota for the length of an event pattern, in characters.
 PATTERN_SIZE = 2048
 
 
 @dataclass(frozen=True)
 class Event:
-    """An event as it is put on the bus."""
+    """An event that can be put on the bus."""
 
     detail: dict[str, Any]
     source: str = SOURCE
@@ -42,7 +41,7 @@ def sample(name: str) -> dict[str, Any]:
 
 
 def changed(name: str, *, data: dict[str, Any] | None = None, without: str = "", **members: Any) -> dict[str, Any]:
-    """A sample with other members, and with other members of its `data`."""
+    """A sample in which the given members, and the given members of `data`, have other values."""
     event = sample(name) | members
     if data:
         event["data"] = event["data"] | data
@@ -51,7 +50,7 @@ def changed(name: str, *, data: dict[str, Any] | None = None, without: str = "",
 
 SAMPLES = {path.stem: Event(sample(path.stem)) for path in (EVENTS / "bodies").iterdir()}
 
-# Each is one change away from a sample, so that only the change can be the reason why a rule does or doesn't match.
+# Each differs from a sample in one way, so only this difference can be the reason why a rule does or doesn't match.
 HAND_MADE = {
     name: Event(event | {"id": f"evt_{number}"})
     for number, (name, event) in enumerate({
@@ -59,37 +58,41 @@ HAND_MADE = {
         "sso: no organization": changed("organization.sso_enabled", without="organization_id"),
         "sso: another environment": changed("organization.sso_enabled", environment_id="env_1"),
         "sso: null data": changed("organization.sso_enabled", data={"provider": None, "enabled": None}),
-        "sso: enabled, says its data": changed("organization.sso_created", data={"enabled": True}),
+        "sso: created, already enabled": changed("organization.sso_created", data={"enabled": True}),
         "sso: a new type": changed("organization.sso_enabled", type="organization.sso_paused"),
         "sso: a similar type": changed("organization.sso_enabled", type="organization.ssotest_enabled"),
         "user: deactivated": changed("organization.directory.user_updated", data={"active": False}),
         "user: active is null": changed("organization.directory.user_updated", data={"active": None}),
-        "user: active is text": changed("organization.directory.user_updated", data={"active": "false"}),
-        "user: inactive at the source": changed(
+        "user: active is a string": changed("organization.directory.user_updated", data={"active": "false"}),
+        "user: inactive only in the raw attributes": changed(
             "organization.directory.user_updated", data={"raw_attributes": {"active": False}}
         ),
-        "user: created inactive": changed("organization.directory.user_created", data={"active": False}),
+        "user: created as inactive": changed("organization.directory.user_created", data={"active": False}),
         "login: a similar type": changed("user.login", type="user.login_failed"),
-        "domain: failed, says its data": changed("organization.domain_created", data={"verification_status": "FAILED"}),
+        "domain: created with a failed verification": changed(
+            "organization.domain_created", data={"verification_status": "FAILED"}
+        ),
         "role: a new type": changed("role.created", type="role.assigned"),
         "role: a similar type": changed("role.created", type="roles.created"),
         "membership: a new type": changed(
             "user.organization_membership_created", type="user.organization_membership_suspended"
         ),
         "refresh: another provider": changed("connected_account.token_refresh_failed", data={"provider": "HUBSPOT"}),
-        "refresh: another case": changed("connected_account.token_refresh_failed", data={"provider": "salesforce"}),
+        "refresh: provider in lower case": changed(
+            "connected_account.token_refresh_failed", data={"provider": "salesforce"}
+        ),
         "refresh: no provider": changed("connected_account.token_refresh_failed", data={"provider": None}),
-        "status: active, expired": changed(
+        "status: active to expired": changed(
             "connected_account.status_updated", data={"old_status": "ACTIVE", "status": "EXPIRED"}
         ),
-        "status: active, a new status": changed(
+        "status: active to an unknown status": changed(
             "connected_account.status_updated", data={"old_status": "ACTIVE", "status": "SUSPENDED"}
         ),
-        "status: active, active": changed("connected_account.status_updated", data={"old_status": "ACTIVE"}),
-        "status: expired, disconnected": changed(
+        "status: active to active": changed("connected_account.status_updated", data={"old_status": "ACTIVE"}),
+        "status: expired to disconnected": changed(
             "connected_account.status_updated", data={"old_status": "EXPIRED", "status": "DISCONNECTED"}
         ),
-        "status: of another type": changed(
+        "status: in an event of another type": changed(
             "connected_account.updated", data={"old_status": "ACTIVE", "status": "EXPIRED"}
         ),
         "uncatalogued": changed("user.signup", type="passkey.registered", object="Passkey"),
@@ -109,7 +112,7 @@ UNCATALOGUED = {
     "uncatalogued, without data",
 }
 
-# For each rule of the page, all that it selects.
+# The events that each rule of the guide selects.
 SELECTED: dict[str, set[str]] = {
     "SSO changes of one organization": {
         "organization.sso_created",
@@ -118,7 +121,7 @@ SELECTED: dict[str, set[str]] = {
         "organization.sso_deleted",
         "sso: another environment",
         "sso: null data",
-        "sso: enabled, says its data",
+        "sso: created, already enabled",
         "sso: a new type",
     },
     "Deprovisioning": {
@@ -153,13 +156,13 @@ SELECTED: dict[str, set[str]] = {
         "membership: a new type",
     },
     "Token refreshes that fail, of one provider": {"connected_account.token_refresh_failed"},
-    "A connected account stops working": {"status: active, expired", "status: active, a new status"},
+    "A connected account stops working": {"status: active to expired", "status: active to an unknown status"},
     "Events outside the catalogue": UNCATALOGUED,
 }
 
 
 def command(rule: str) -> tuple[str, str]:
-    """The name and the pattern that the rule's command hands to AWS. It is nothing but these two: see `Try a rule`."""
+    """The name and the pattern in a rule's `put-rule` command. The test of "Try a rule" runs such a command."""
     [block] = page.blocks(section(rule), "sh")
     *command, name_option, name, pattern_option, pattern = page.words(block)
     assert command == ["aws", "events", "put-rule", "--event-bus-name", BUS]
@@ -179,7 +182,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 class Queue:
-    """A queue that rules send to."""
+    """A queue that is the target of rules."""
 
     def __init__(self, emulator: Emulator, url: str) -> None:
         self._queues = emulator.client("sqs")
@@ -188,7 +191,7 @@ class Queue:
         self.arn = attributes["Attributes"]["QueueArn"]
 
     def receive(self) -> list[dict[str, Any]]:
-        """All that is in it. The emulator hands an event to its targets before it answers `PutEvents`."""
+        """Receives and deletes all events. There is no need to wait: `PutEvents` returns after they are delivered."""
         events = []
         while messages := self._queues.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
@@ -206,7 +209,7 @@ def put(emulator: Emulator, events: list[Event]) -> None:
 
 @pytest.fixture(scope="module")
 def received(emulator: Emulator) -> dict[str, list[dict[str, Any]]]:
-    """What each rule sends to its queue when everything is put on the bus."""
+    """The events that each rule sends to its queue when all events are put on the bus."""
     events, queues = emulator.client("events"), emulator.client("sqs")
     subscriptions = {}
     for rule in SELECTED:
@@ -220,7 +223,7 @@ def received(emulator: Emulator) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("rule", SELECTED)
-def test_a_pattern_selects_just_what_it_should(rule: str, emulator: Emulator) -> None:
+def test_each_pattern_matches_exactly_the_expected_events(rule: str, emulator: Emulator) -> None:
     client = emulator.client("events")
 
     def selects(event: Event) -> bool:
@@ -233,7 +236,7 @@ def test_a_pattern_selects_just_what_it_should(rule: str, emulator: Emulator) ->
 
 
 @pytest.mark.parametrize("rule", SELECTED)
-def test_a_rule_delivers_just_what_it_should(rule: str, received: dict[str, list[dict[str, Any]]]) -> None:
+def test_each_rule_delivers_exactly_the_expected_events(rule: str, received: dict[str, list[dict[str, Any]]]) -> None:
     names = {event.detail["id"]: name for name, event in EVERYTHING.items()}
 
     assert sorted(names[event["detail"]["id"]] for event in received[rule]) == sorted(SELECTED[rule])
@@ -243,20 +246,21 @@ def test_a_rule_delivers_just_what_it_should(rule: str, received: dict[str, list
 
 
 @pytest.mark.parametrize("rule", SELECTED)
-def test_cloudformation_and_the_cli_say_the_same(rule: str) -> None:
+def test_the_cloudformation_and_cli_versions_of_a_rule_have_the_same_pattern(rule: str) -> None:
     [from_template] = cloudformation_patterns(section(rule))
 
     assert json.loads(pattern(rule)) == from_template
     assert len(pattern(rule)) <= PATTERN_SIZE
 
 
-def test_no_rule_goes_untested() -> None:
-    """Every pattern of the page and of the README is the pattern of a rule above."""
+def test_every_rule_and_pattern_in_the_documentation_is_tested() -> None:
+    """Every pattern in the consumers' guide, the README and docs/ must be the pattern of a rule in `SELECTED`."""
     [rules] = re.findall(r"^## Rules\n(.*?)^## ", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert set(sections(rules)) - {"Writing your own"} == set(SELECTED)
 
     tested = [json.loads(pattern(rule)) for rule in SELECTED]
-    for path, least in ((PAGE, 2 * len(SELECTED)), (ROOT / "README.md", 1)):
+    others = {path: 0 for path in (ROOT / "docs").glob("*.md")}
+    for path, least in ({PAGE: 2 * len(SELECTED), ROOT / "README.md": 1} | others).items():
         text = path.read_text()
         found = [*cloudformation_patterns(text), *map(json.loads, cli_patterns(text)), *inline_patterns(text)]
         assert len(found) >= least
@@ -264,8 +268,8 @@ def test_no_rule_goes_untested() -> None:
             assert one in tested, path
 
 
-def test_the_rule_for_what_is_outside_the_catalogue_names_all_that_is_in_it() -> None:
-    [_, table] = (ROOT / "src" / "catalogue.rs").read_text().split("\ncatalogue! {")
+def test_the_rule_for_events_outside_the_catalogue_excludes_every_type_in_it() -> None:
+    [_, table] = (EVENTS / "src" / "catalogue.rs").read_text().split("\nevent_types! {")
     catalogue = re.findall(r'^ +\w+ = "([^"]+)", \w+, \w+;$', table.partition("\n}")[0], re.MULTILINE)
 
     [condition] = json.loads(pattern("Events outside the catalogue"))["detail-type"]
@@ -300,16 +304,16 @@ def envelope(**members: Any) -> dict[str, Any]:
     ],
     ids=str,
 )
-def test_the_emulator_matches_as_aws_documents_it(
+def test_the_emulator_matches_patterns_as_aws_documents(
     condition: dict[str, Any], event: dict[str, Any], matches: bool, emulator: Emulator
 ) -> None:
-    """These are the operators that the page's rules and its advice rest on."""
+    """Covers the operators that the rules and the advice in the guide depend on."""
     client = emulator.client("events")
     answer = client.test_event_pattern(EventPattern=json.dumps(condition), Event=json.dumps(event))
     assert answer["Result"] == matches
 
 
-def test_the_complete_template_delivers(emulator: Emulator) -> None:
+def test_the_example_template_for_a_rule_delivers_matching_events(emulator: Emulator) -> None:
     [template] = page.blocks(section("A rule, its target and the permission"), "yaml")
     stacks = emulator.client("cloudformation")
     stacks.create_stack(StackName="consumer", TemplateBody=template)
@@ -332,16 +336,3 @@ def test_the_commands_to_try_a_rule_work(emulator: Emulator) -> None:
     put(emulator, [SAMPLES["organization.sso_disabled"], SAMPLES["organization.sso_enabled"]])
     [message] = json.loads(page.shell(receive, emulator.url))["Messages"]
     assert json.loads(message["Body"])["detail"] == SAMPLES["organization.sso_enabled"].detail
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    text = PAGE.read_text()
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith("https://"):
-            continue
-        path, _, fragment = target.partition("#")
-        file: Path = PAGE.parent / path if path else PAGE
-        assert file.exists(), target
-        if fragment:
-            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
-            assert fragment in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

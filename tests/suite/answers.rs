@@ -1,14 +1,13 @@
-//! Every answer that a sender can get, and why: one table, each row one tampering with a delivery that is otherwise valid.
-//! What the bus does to an answer is in [`crate::faults`].
+//! Tests every answer that depends on the delivery alone. Each row of a table makes one change to a valid delivery, so
+//! that only this change can be the reason for the answer. Answers that depend on AWS are tested in [`crate::faults`].
 
 use serde_json::{Value, json};
 
-use crate::{
-    app::{App, BODY, NOW, TRACE, key, signed},
-    envelope::SignedDelivery,
-};
+use test_support::SignedDelivery;
 
-/// One member of the valid body changed, and the whole signed again.
+use crate::support::app::{App, BODY, NOW, TRACE, key, signed};
+
+/// The valid body with a change, signed after the change so that the signature is not what is tested.
 fn signed_with(change: impl FnOnce(&mut Value)) -> Value {
     let mut event: Value = serde_json::from_str(BODY).unwrap();
     change(&mut event);
@@ -16,7 +15,7 @@ fn signed_with(change: impl FnOnce(&mut Value)) -> Value {
 }
 
 #[tokio::test]
-async fn a_valid_delivery_by_every_transport() {
+async fn a_valid_delivery_is_forwarded_from_every_transport() {
     let app = App::start().await;
     let delivery = signed(BODY);
     let envelopes = [delivery.function_url(), delivery.http_api(), delivery.rest_api()];
@@ -52,7 +51,7 @@ async fn the_detail_is_the_body_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn refused_before_anything_is_called() {
+async fn an_invalid_delivery_is_refused_without_calling_the_bus() {
     let valid = || signed(BODY).function_url();
     let with = |pointer: &str, value: Value| {
         let mut envelope = valid();
@@ -65,11 +64,11 @@ async fn refused_before_anything_is_called() {
         envelope
     };
     let signed_at = |timestamp| SignedDelivery::new(&key(), "msg_1", timestamp, BODY.as_bytes()).function_url();
-    let larger = |padding: usize| {
+    let of_size = |bytes: usize| {
         let mut event: Value = serde_json::from_str(BODY).unwrap();
         event["padding"] = json!("");
         let empty = event.to_string().len();
-        event["padding"] = json!("x".repeat(padding - empty));
+        event["padding"] = json!("x".repeat(bytes - empty));
         signed(event.to_string()).function_url()
     };
     let deep = |levels: usize| format!("{}{}", "{\"a\":".repeat(levels - 1) + "{", "}".repeat(levels));
@@ -81,59 +80,46 @@ async fn refused_before_anything_is_called() {
     let app = App::start().await;
     for (why, envelope, status, code) in [
         ("a body that is not a string", with("/body", json!({})), 400, "malformed-request"),
-        ("base64 that is none", with("/isBase64Encoded", json!(true)), 400, "malformed-request"),
-        ("a line break in a header", with("/headers/host", json!("a\nb")), 400, "malformed-request"),
-        ("GET", with("/requestContext/http/method", json!("GET")), 405, "method-not-allowed"),
+        ("a JSON body that is marked as base64", with("/isBase64Encoded", json!(true)), 400, "malformed-request"),
+        ("the method GET", with("/requestContext/http/method", json!("GET")), 405, "method-not-allowed"),
+        ("the method in lower case", with("/requestContext/http/method", json!("post")), 405, "method-not-allowed"),
+        ("an unsigned body that is too large", with("/body", json!("x".repeat(1_047_531))), 401, "invalid-signature"),
         (
-            "post, which is another method",
-            with("/requestContext/http/method", json!("post")),
-            405,
-            "method-not-allowed",
-        ),
-        ("no content type", without("content-type"), 415, "unsupported-media-type"),
-        ("text", with("/headers/content-type", json!("text/plain")), 415, "unsupported-media-type"),
-        (
-            "JSON of another kind",
-            with("/headers/content-type", json!("application/problem+json")),
-            415,
-            "unsupported-media-type",
-        ),
-        (
-            "a body that can't fit, unsigned or not",
-            with("/body", json!("x".repeat(1_047_531))),
+            "a signed body that is too large for any event type, and is not JSON",
+            signed("x".repeat(1_047_531)).function_url(),
             413,
             "content-too-large",
         ),
-        ("a signed body that fits without its type", larger(1_047_530), 413, "content-too-large"),
+        ("a signed body that is too large with its type", of_size(1_047_530), 413, "content-too-large"),
         ("no webhook-id", without("webhook-id"), 401, "invalid-signature"),
         ("no webhook-timestamp", without("webhook-timestamp"), 401, "invalid-signature"),
         ("no webhook-signature", without("webhook-signature"), 401, "invalid-signature"),
-        ("another id", with("/headers/webhook-id", json!("msg_2aXyZz")), 401, "invalid-signature"),
+        ("an id changed after signing", with("/headers/webhook-id", json!("msg_2aXyZz")), 401, "invalid-signature"),
         (
-            "another timestamp",
+            "a timestamp changed after signing",
             with("/headers/webhook-timestamp", json!((NOW + 1).to_string())),
             401,
             "invalid-signature",
         ),
-        ("another body", with("/body", json!(BODY.replace("true", "false"))), 401, "invalid-signature"),
-        ("a byte more", with("/body", json!(format!("{BODY} "))), 401, "invalid-signature"),
+        ("a body changed after signing", with("/body", json!(BODY.replace("true", "false"))), 401, "invalid-signature"),
+        ("a byte added after signing", with("/body", json!(format!("{BODY} "))), 401, "invalid-signature"),
         (
-            "the vendor's other header",
+            "a signature in the format of Scalekit's other signature header",
             with("/headers/webhook-signature", json!("t=1760434167,v1=00")),
             401,
             "invalid-signature",
         ),
-        ("too old", signed_at(NOW - 301), 401, "stale-timestamp"),
-        ("too far in the future", signed_at(NOW + 301), 401, "stale-timestamp"),
-        ("no JSON", malformed(b"no JSON"), 400, "malformed-json"),
-        ("no UTF-8", malformed(b"{\"a\":\"\xff\"}"), 400, "malformed-json"),
+        ("a timestamp that is too old", signed_at(NOW - 301), 401, "stale-timestamp"),
+        ("a timestamp that is too far in the future", signed_at(NOW + 301), 401, "stale-timestamp"),
+        ("a body that is not JSON", malformed(b"no JSON"), 400, "malformed-json"),
+        ("a body that is not UTF-8", malformed(b"{\"a\":\"\xff\"}"), 400, "malformed-json"),
         ("an empty body", malformed(b""), 400, "malformed-json"),
-        ("an array", malformed(b"[]"), 400, "malformed-json"),
-        ("two objects", malformed(b"{}{}"), 400, "malformed-json"),
-        ("1001 levels", malformed(deep(1001).as_bytes()), 400, "malformed-json"),
-        ("1000 levels, and no event", malformed(deep(1000).as_bytes()), 400, "contract-violation"),
-        ("no member at all", malformed(b"{}"), 400, "contract-violation"),
-        ("an id of another kind", signed_with(|event| event["id"] = json!("org_1")), 400, "contract-violation"),
+        ("an array instead of an object", malformed(b"[]"), 400, "malformed-json"),
+        ("two objects in one body", malformed(b"{}{}"), 400, "malformed-json"),
+        ("an object nested 1001 levels deep", malformed(deep(1001).as_bytes()), 400, "malformed-json"),
+        ("an object nested 1000 levels deep", malformed(deep(1000).as_bytes()), 400, "contract-violation"),
+        ("an object without members", malformed(b"{}"), 400, "contract-violation"),
+        ("an id with another prefix", signed_with(|event| event["id"] = json!("org_1")), 400, "contract-violation"),
     ] {
         let answer = app.deliver(&envelope).await;
         assert_eq!((answer.status, answer.code()), (status, code), "{why}: {answer:?}");
@@ -147,33 +133,45 @@ async fn refused_before_anything_is_called() {
 }
 
 #[tokio::test]
-async fn at_the_limits_but_within() {
+async fn a_delivery_exactly_at_a_limit_is_forwarded() {
     let app = App::start().await;
-    let fitting = |bytes: usize| {
+    let padded_to = |bytes: usize| {
         let event: Value = serde_json::from_str(BODY).unwrap();
         let mut event = event.to_string();
         event.push_str(&" ".repeat(bytes - event.len()));
         event
     };
-    let boundary = 1_047_552 - 14 - "scalekit".len() - "organization.sso_enabled".len();
-    let mut with_parameters = signed(BODY).function_url();
-    with_parameters["headers"]["content-type"] = json!(" Application/JSON ; charset=utf-8");
+    let largest_body = 1_047_552 - 14 - "scalekit".len() - "organization.sso_enabled".len();
+    let with_content_type = |value: Value| {
+        let mut envelope = signed(BODY).function_url();
+        envelope["headers"]["content-type"] = value;
+        envelope
+    };
     for (why, envelope) in [
-        ("the largest entry", signed(fitting(boundary)).function_url()),
-        ("the oldest", SignedDelivery::new(&key(), "msg_1", NOW - 300, BODY.as_bytes()).function_url()),
-        ("the earliest", SignedDelivery::new(&key(), "msg_1", NOW + 300, BODY.as_bytes()).function_url()),
-        ("parameters and case of the content type", with_parameters),
+        ("an entry of the maximum size", signed(padded_to(largest_body)).function_url()),
+        (
+            "the oldest timestamp that is accepted",
+            SignedDelivery::new(&key(), "msg_1", NOW - 300, BODY.as_bytes()).function_url(),
+        ),
+        (
+            "the timestamp furthest in the future that is accepted",
+            SignedDelivery::new(&key(), "msg_1", NOW + 300, BODY.as_bytes()).function_url(),
+        ),
+        ("a content type with parameters", with_content_type(json!("Application/JSON ; charset=utf-8"))),
+        ("a content type that a proxy repeated", with_content_type(json!("application/json, application/json"))),
+        ("another content type", with_content_type(json!("application/cloudevents+json"))),
+        ("no content type", with_content_type(Value::Null)),
     ] {
         assert_eq!(app.deliver(&envelope).await.status, 200, "{why}");
     }
-    let answer = app.deliver(&signed(fitting(boundary + 1)).function_url()).await;
+    let answer = app.deliver(&signed(padded_to(largest_body + 1)).function_url()).await;
     assert_eq!((answer.status, answer.code()), (413, "content-too-large"));
     let detail = answer.problem["detail"].as_str().unwrap();
     assert!(detail.contains("1047553") && detail.contains("1047552"), "{detail}");
 }
 
 #[tokio::test]
-async fn every_violation_at_once_each_with_its_pointer() {
+async fn all_violations_are_reported_at_once_each_with_a_pointer() {
     let app = App::start().await;
     let body = r#"{"spec_version":"1\n","id":null,"type":"organization","object":"","occurred_at":"now","id":"evt_1","organization_id":"org_😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀","display_name":7,"data":null}"#;
     let answer = app.deliver(&signed(body).function_url()).await;
@@ -195,7 +193,7 @@ async fn every_violation_at_once_each_with_its_pointer() {
 }
 
 #[tokio::test]
-async fn malformed_json_is_located_and_not_echoed() {
+async fn the_answer_to_malformed_json_gives_the_position_but_not_the_text() {
     let app = App::start().await;
     for (body, place) in [
         (&b"{\"secret\": \n  \"value\" \"more\"}"[..], "line 2, column 11"),

@@ -1,4 +1,5 @@
-//! The drain: what was parked goes onto the bus as if it had never been parked, and what can't go doesn't stop the others.
+//! Tests the drain of the parking queue: a parked event is forwarded exactly as a direct delivery would be, and a
+//! message that can't be forwarded doesn't stop the others.
 
 use std::{
     fs,
@@ -7,17 +8,18 @@ use std::{
 
 use serde_json::{Value, json};
 
+use test_support::SignedDelivery;
+
 use crate::{
-    app::{App, BODY, NOW, TRACE, at, batch, body_of, context, message, signed},
-    endpoint::{Behaviour, event_id, failed_call},
-    envelope::SignedDelivery,
-    lag::Lag,
+    support::app::{App, BODY, NOW, TRACE, at, batch, body_of, context, message, signed},
+    support::endpoint::{Behaviour, event_id, failed_call},
+    support::lag::Lag,
 };
 
-/// The largest entry, and the largest call, in the bytes that EventBridge counts.
+/// The maximum size in bytes, as EventBridge counts it, of an entry and also of a whole `PutEvents` call.
 const MAX_BYTES: usize = 1_047_552;
 
-/// A parked event that fills an entry of this size.
+/// The body of a parked event whose entry has this size.
 fn body_of_entry(event_id: &str, bytes: usize) -> String {
     let body = body_of(event_id);
     let padding = bytes - body.len() - "scalekit".len() - "organization.sso_enabled".len() - 14;
@@ -28,7 +30,7 @@ fn messages(count: usize) -> Vec<Value> {
     (1..=count).map(|n| message(&format!("m{n}"), &body_of(&format!("evt_{n}")), None)).collect()
 }
 
-/// The ids of the messages that a reply names as failed.
+/// The ids of the messages that a reply reports as failed.
 #[track_caller]
 fn failed(reply: &Value) -> Vec<&str> {
     assert_eq!(reply.as_object().unwrap().keys().collect::<Vec<_>>(), ["batchItemFailures"]);
@@ -42,13 +44,13 @@ fn calls(app: &App) -> Vec<Vec<String>> {
     calls.iter().map(|call| call["Entries"].as_array().unwrap().iter().map(event_id).collect()).collect()
 }
 
-/// The ids of the events that the bus took.
+/// The ids of the events that the bus accepted.
 fn taken(app: &App) -> Vec<String> {
     app.bus.taken().iter().map(|taken| event_id(&taken.what)).collect()
 }
 
 #[tokio::test]
-async fn ten_to_a_call_in_their_order() {
+async fn events_are_forwarded_in_order_ten_per_call() {
     for (count, sizes) in [(0, vec![]), (1, vec![1]), (10, vec![10]), (11, vec![10, 1]), (25, vec![10, 10, 5])] {
         let app = App::with_queues().await;
         let reply = app.invoke(&batch(&messages(count))).await.unwrap();
@@ -61,13 +63,17 @@ async fn ten_to_a_call_in_their_order() {
 }
 
 #[tokio::test]
-async fn no_call_is_larger_than_the_bus_takes() {
+async fn no_call_exceeds_the_size_limit() {
     for (why, sizes, expected) in [
-        ("two that just fit", vec![600_000, MAX_BYTES - 600_000], vec![vec![0, 1]]),
-        ("two that just don't", vec![600_000, MAX_BYTES - 600_000 + 1], vec![vec![0], vec![1]]),
-        ("each the largest", vec![MAX_BYTES, MAX_BYTES], vec![vec![0], vec![1]]),
+        ("two entries of the maximum size together", vec![600_000, MAX_BYTES - 600_000], vec![vec![0, 1]]),
         (
-            "small ones around large ones",
+            "two entries that are one byte too large together",
+            vec![600_000, MAX_BYTES - 600_000 + 1],
+            vec![vec![0], vec![1]],
+        ),
+        ("two entries of the maximum size each", vec![MAX_BYTES, MAX_BYTES], vec![vec![0], vec![1]]),
+        (
+            "small entries before and after large ones",
             vec![2_000, 1_046_000, 1_046_000, 1_500, 2_000],
             vec![vec![0], vec![1], vec![2, 3], vec![4]],
         ),
@@ -83,13 +89,14 @@ async fn no_call_is_larger_than_the_bus_takes() {
 }
 
 #[tokio::test]
-async fn an_entry_is_that_of_a_direct_forward() {
+async fn a_parked_event_is_forwarded_as_the_same_entry_as_a_direct_delivery() {
     let bodies = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/events/bodies")).unwrap();
     let bodies = bodies.map(|body| fs::read_to_string(body.unwrap().path()).unwrap());
-    let odd = BODY.replacen('{', "\t{\r\n\"a\": [1.10000000000000000000001e-7, \"\\u00e9é\\/\\ufffe\u{2028}😀\"],", 1);
+    let unusual =
+        BODY.replacen('{', "\t{\r\n\"a\": [1.10000000000000000000001e-7, \"\\u00e9é\\/\\ufffe\u{2028}😀\"],", 1);
     let leap = BODY.replacen("2025-10-14T09:29:27.098914861Z", "2016-12-31T15:59:60.25-08:00", 1);
     let app = App::with_queues().await;
-    for body in bodies.chain([odd, leap]) {
+    for body in bodies.chain([unusual, leap]) {
         for trace in [None, Some("Root=1-5e988c4e-000000000000000000000000;Sampled=0")] {
             let delivery = signed(&body).function_url();
             let mut context = context(at(NOW), Duration::from_secs(10));
@@ -115,30 +122,37 @@ async fn an_entry_is_that_of_a_direct_forward() {
 }
 
 #[tokio::test]
-async fn the_age_of_a_parked_event_says_nothing() {
+async fn a_parked_event_is_forwarded_however_old_it_is() {
     let app = App::with_queues().await;
-    let fortnight = at(NOW + 14 * 24 * 3600);
-    let reply = app.invoke_at(&batch(&messages(1)), fortnight).await.unwrap();
+    let two_weeks_later = at(NOW + 14 * 24 * 3600);
+    let reply = app.invoke_at(&batch(&messages(1)), two_weeks_later).await.unwrap();
     assert_eq!(failed(&reply), [""; 0]);
-    assert_eq!(app.bus.entries()[0]["Time"], 1_760_434_167.098_914_9, "it is still the event's own time");
+    assert_eq!(
+        app.bus.entries()[0]["Time"],
+        1_760_434_167.098_914_9,
+        "the entry keeps the time at which the event occurred"
+    );
     let stale = signed(BODY).function_url();
-    assert_eq!(app.invoke_at(&stale, fortnight).await.unwrap()["statusCode"], 401, "a delivery is another matter");
+    assert_eq!(
+        app.invoke_at(&stale, two_weeks_later).await.unwrap()["statusCode"],
+        401,
+        "a delivery of the same age is refused"
+    );
 }
 
 #[tokio::test]
-async fn just_those_that_the_bus_refused_are_named() {
-    let again = true;
+async fn only_the_messages_whose_entries_failed_are_reported() {
     for (code, problem, retried) in [
-        ("ThrottlingException", "bus-unavailable", again),
-        ("InternalFailure", "bus-unavailable", again),
-        ("NeverHeardOf", "bus-unavailable", again),
-        ("MalformedDetail", "refused-by-bus", !again),
-        ("InvalidArgument", "refused-by-bus", !again),
-        ("AccessDeniedException", "misconfigured", !again),
-        ("NotAuthorizedForSourceException", "misconfigured", !again),
-        ("NotAuthorizedForDetailTypeException", "misconfigured", !again),
-        ("InvalidAccountIdException", "misconfigured", !again),
-        ("RedactionFailure", "misconfigured", !again),
+        ("ThrottlingException", "bus-unavailable", true),
+        ("InternalFailure", "bus-unavailable", true),
+        ("NeverHeardOf", "bus-unavailable", true),
+        ("MalformedDetail", "refused-by-bus", false),
+        ("InvalidArgument", "refused-by-bus", false),
+        ("AccessDeniedException", "misconfigured", false),
+        ("NotAuthorizedForSourceException", "misconfigured", false),
+        ("NotAuthorizedForDetailTypeException", "misconfigured", false),
+        ("InvalidAccountIdException", "misconfigured", false),
+        ("RedactionFailure", "misconfigured", false),
     ] {
         let app = App::with_queues().await;
         app.bus.always("PutEvents", Behaviour::Fail(vec![("evt_2".into(), code), ("evt_11".into(), code)]));
@@ -147,25 +161,29 @@ async fn just_those_that_the_bus_refused_are_named() {
 
         let mut others: Vec<_> = (1..=12).map(|n| format!("evt_{n}")).collect();
         others.retain(|id| id != "evt_2" && id != "evt_11");
-        assert_eq!(taken(&app), others, "{code}: each of the others once");
+        assert_eq!(taken(&app), others, "{code}: each of the other events is forwarded once");
         let calls: Vec<_> = calls(&app).into_iter().filter(|call| call.len() == 1).collect();
         let alone = |id: &str| calls.iter().filter(|call| **call == [id]).count();
-        assert_eq!((alone("evt_2"), alone("evt_11")), if retried { (4, 4) } else { (0, 0) }, "{code}: retries");
+        assert_eq!(
+            (alone("evt_2"), alone("evt_11")),
+            if retried { (4, 4) } else { (0, 0) },
+            "{code}: number of retries"
+        );
 
         let records = app.records();
         assert_eq!(records.len(), 12, "{code}");
         for record in records {
-            let named = ["m2", "m11"].contains(&record["queue_message_id"].as_str().unwrap());
-            let error = format!("PutEvents, in the entry: {code}");
-            assert_eq!(record.get("problem"), named.then(|| json!(problem)).as_ref(), "{code}: {record}");
-            assert_eq!(record.get("error"), named.then(|| json!(error)).as_ref(), "{code}: {record}");
-            assert_eq!(record.get("bus_event_id").is_some(), !named, "{code}: {record}");
+            let failed_entry = ["m2", "m11"].contains(&record["queue_message_id"].as_str().unwrap());
+            let error = format!("PutEvents, for the entry: {code}");
+            assert_eq!(record.get("problem"), failed_entry.then(|| json!(problem)).as_ref(), "{code}: {record}");
+            assert_eq!(record.get("error"), failed_entry.then(|| json!(error)).as_ref(), "{code}: {record}");
+            assert_eq!(record.get("bus_event_id").is_some(), !failed_entry, "{code}: {record}");
         }
     }
 }
 
 #[tokio::test]
-async fn what_fails_at_first_is_tried_again_and_nothing_else() {
+async fn only_the_entries_that_failed_are_sent_again() {
     let app = App::with_queues().await;
     let throttled =
         |ids: &[&str]| Behaviour::Fail(ids.iter().map(|id| ((*id).to_owned(), "ThrottlingException")).collect());
@@ -178,7 +196,7 @@ async fn what_fails_at_first_is_tried_again_and_nothing_else() {
     );
     assert_eq!(taken(&app), ["evt_1", "evt_3", "evt_2", "evt_5", "evt_4"]);
 
-    // Each line names the id that its own event got.
+    // Each record has the id that EventBridge assigned to its own event.
     let ids = app.bus.taken().into_iter().map(|taken| (event_id(&taken.what), taken.id));
     let ids: std::collections::HashMap<_, _> = ids.collect();
     for record in app.records() {
@@ -187,64 +205,67 @@ async fn what_fails_at_first_is_tried_again_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn each_code_counts_for_its_own_entry() {
+async fn each_error_code_applies_to_its_own_entry_only() {
     let app = App::with_queues().await;
     let codes = [("evt_1", "ThrottlingException"), ("evt_2", "InternalFailure"), ("evt_3", "MalformedDetail")];
     app.bus.always("PutEvents", Behaviour::Fail(codes.map(|(id, code)| (id.to_owned(), code)).into()));
     assert_eq!(failed(&app.invoke(&batch(&messages(4))).await.unwrap()), ["m1", "m2", "m3"]);
     let errors: Vec<_> = app.records().iter().map(|record| record["error"].clone()).collect();
-    let expected = codes.map(|(_, code)| json!(format!("PutEvents, in the entry: {code}")));
+    let expected = codes.map(|(_, code)| json!(format!("PutEvents, for the entry: {code}")));
     assert_eq!(errors, [&expected[..], &[Value::Null]].concat());
 }
 
 #[tokio::test]
-async fn what_is_no_parked_event_is_named_and_stops_nothing() {
+async fn invalid_messages_are_reported_and_do_not_stop_the_others() {
     let app = App::with_queues().await;
     let event = |n: usize| body_of(&format!("evt_{n}"));
     let messages = [
-        message("no JSON", "someone put this here", None),
+        message("not JSON", "someone put this here", None),
         message("first", &event(1), None),
-        message("no object", "[]", None),
-        message("no event", "{}", None),
-        message("no type", &event(2).replacen("organization.sso_enabled", "sso", 1), None),
+        message("not an object", "[]", None),
+        message("no members", "{}", None),
+        message("invalid type", &event(2).replacen("organization.sso_enabled", "sso", 1), None),
         message("too large", &body_of_entry("evt_3", MAX_BYTES + 1), None),
         message("empty", "", None),
         message("last", &event(4), None),
-        // What the function itself puts into the queue of the refused, moved here without a look at it.
+        // Base64 is decoded only if the message has the attribute `encoding`, and this one doesn't.
         message("base64", "eyJhIjoi/yJ9", None),
     ];
     let reply = app.invoke(&batch(&messages)).await.unwrap();
-    assert_eq!(failed(&reply), ["no JSON", "no object", "no event", "no type", "too large", "empty", "base64"]);
+    assert_eq!(
+        failed(&reply),
+        ["not JSON", "not an object", "no members", "invalid type", "too large", "empty", "base64"]
+    );
     assert_eq!(calls(&app), [["evt_1", "evt_4"]]);
 
     let records = app.records();
-    let told = |id: &str| {
+    let logged = |id: &str| {
         let record = records.iter().find(|record| record["queue_message_id"] == id).unwrap();
         assert_eq!((&record["outcome"], &record["level"]), (&json!("refused"), &json!("WARN")), "{id}");
         (record["problem"].as_str().unwrap(), record["error"].as_str().unwrap())
     };
     assert_eq!(records.len(), messages.len());
-    assert_eq!(told("no JSON"), ("malformed-json", "expected value at line 1, column 1"));
-    assert_eq!(told("no object"), ("malformed-json", "not a JSON object at line 1, column 1"));
+    assert_eq!(logged("not JSON"), ("malformed-json", "expected value at line 1, column 1"));
+    assert_eq!(logged("not an object"), ("malformed-json", "not a JSON object at line 1, column 1"));
     assert_eq!(
-        told("no event"),
+        logged("no members"),
         (
             "contract-violation",
             "/spec_version is required; /id is required; /type is required; /object is required; \
              /environment_id is required; /occurred_at is required"
         )
     );
-    assert_eq!(told("no type").0, "contract-violation");
+    assert_eq!(logged("invalid type").0, "contract-violation");
     assert_eq!(
-        told("too large"),
-        ("content-too-large", "the entry for the bus is 1047553 bytes large, the limit is 1047552 bytes")
+        logged("too large"),
+        ("content-too-large", "the entry for the bus would have 1047553 bytes; the limit is 1047552 bytes")
     );
-    assert_eq!(told("empty"), ("malformed-json", "EOF while parsing a value at line 1, column 1"));
-    assert_eq!(told("base64"), ("malformed-json", "expected value at line 1, column 1"));
+    assert_eq!(logged("empty"), ("malformed-json", "EOF while parsing a value at line 1, column 1"));
+    assert_eq!(logged("base64"), ("malformed-json", "expected value at line 1, column 1"));
 }
 
 #[tokio::test]
-async fn a_line_for_each_message() {
+async fn one_record_is_logged_for_each_message() {
     let app = App::with_queues().await;
     app.bus.always("PutEvents", Behaviour::Fail(vec![("evt_2".into(), "AccessDeniedException")]));
     app.invoke(&batch(&[messages(2), vec![message("m3", "{}", None)]].concat())).await.unwrap();
@@ -281,7 +302,7 @@ async fn a_line_for_each_message() {
         "level": "ERROR",
         "outcome": "failed",
         "problem": "misconfigured",
-        "error": "PutEvents, in the entry: AccessDeniedException",
+        "error": "PutEvents, for the entry: AccessDeniedException",
     });
     let refused = json!({
         "level": "WARN",
@@ -294,11 +315,11 @@ async fn a_line_for_each_message() {
         "queue_message_id": "m3",
         "request_id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
     });
-    assert_eq!(records, [with(event(1), forwarded), with(event(2), failed), refused]);
+    assert_eq!(records, [refused, with(event(1), forwarded), with(event(2), failed)]);
 }
 
 #[tokio::test]
-async fn a_call_refused_for_one_entry_is_made_again_for_each() {
+async fn a_call_that_is_rejected_because_of_one_entry_is_repeated_for_each_entry() {
     let app = App::with_queues().await;
     app.bus.plan("PutEvents", |request| {
         let entries = request.body["Entries"].as_array().unwrap();
@@ -315,7 +336,7 @@ async fn a_call_refused_for_one_entry_is_made_again_for_each() {
 }
 
 #[tokio::test]
-async fn an_answer_that_contradicts_itself_counts_for_its_failures() {
+async fn after_a_contradictory_response_only_entries_with_an_error_code_count_as_failed() {
     let app = App::with_queues().await;
     let entries = json!([{"EventId": "1"}, {"ErrorCode": "MalformedDetail"}, {"EventId": "3"}]);
     app.bus.once("PutEvents", Behaviour::Answer(200, json!({"FailedEntryCount": 0, "Entries": entries})));
@@ -325,7 +346,7 @@ async fn an_answer_that_contradicts_itself_counts_for_its_failures() {
 }
 
 #[tokio::test]
-async fn a_call_without_an_answer_leaves_time_for_the_reply() {
+async fn a_call_that_hangs_leaves_time_for_the_reply() {
     let app = App::with_queues().await;
     app.bus.always("PutEvents", Behaviour::Hang);
     let left = Duration::from_secs(3);
@@ -341,14 +362,14 @@ async fn a_call_without_an_answer_leaves_time_for_the_reply() {
 }
 
 #[tokio::test]
-async fn a_missing_bus_keeps_everything_in_the_queue() {
+async fn all_messages_stay_in_the_queue_while_the_bus_is_missing() {
     let app = App::with_queues().await;
     app.bus.always("DescribeEventBus", failed_call(400, "ResourceNotFoundException"));
     let later = at(NOW + 300);
     for calls in [1, 1] {
         let reply = app.invoke_at(&batch(&messages(3)), later).await.unwrap();
         assert_eq!(failed(&reply), ["m1", "m2", "m3"]);
-        assert_eq!(app.bus.calls("PutEvents"), calls, "once missing, nothing is sent");
+        assert_eq!(app.bus.calls("PutEvents"), calls, "nothing is sent to a bus that is known to be missing");
     }
     for record in app.records() {
         assert_eq!(record["problem"], "misconfigured");
@@ -359,7 +380,7 @@ async fn a_missing_bus_keeps_everything_in_the_queue() {
 }
 
 #[tokio::test]
-async fn nothing_but_sqs_is_drained() {
+async fn only_batches_of_sqs_messages_are_drained() {
     let app = App::with_queues().await;
     let mut kinesis = message("m1", BODY, None);
     kinesis["eventSource"] = json!("aws:kinesis");
@@ -367,16 +388,17 @@ async fn nothing_but_sqs_is_drained() {
     nameless.as_object_mut().unwrap().remove("messageId");
     let sns = json!({"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": {"MessageId": "m1", "Message": BODY}});
     for (why, records) in [
-        ("a stream's", json!([kinesis])),
-        ("one of them a stream's", json!([message("m2", BODY, None), kinesis])),
-        ("a topic's", json!([sns])),
-        ("without a message id", json!([nameless])),
-        ("no batch", json!({})),
+        ("a record from a Kinesis stream", json!([kinesis])),
+        ("an SQS message and a record from a Kinesis stream", json!([message("m2", BODY, None), kinesis])),
+        ("a notification from an SNS topic", json!([sns])),
+        ("a message without an id", json!([nameless])),
+        ("an object instead of a list of records", json!({})),
     ] {
         let error = app.invoke(&json!({"Records": records})).await.unwrap_err();
-        assert_eq!(error.error_type, "UnknownEvent", "{why}");
+        assert_eq!(error.error_type, "UnknownInvocation", "{why}");
         assert_eq!(
-            error.error_message, "the event is neither an HTTP request nor a batch of the parking queue",
+            error.error_message,
+            "expected an HTTP request from a function URL or API Gateway, or a batch of messages of the parking queue",
             "{why}"
         );
     }
@@ -384,7 +406,7 @@ async fn nothing_but_sqs_is_drained() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_looks_like_a_batch_is_a_delivery() {
+async fn an_http_request_with_a_records_member_must_be_signed() {
     let app = App::with_queues().await;
     let forged = SignedDelivery { signature: signed("{}").signature, ..signed(batch(&messages(1)).to_string()) };
     let mut envelope = forged.function_url();
@@ -394,12 +416,12 @@ async fn a_delivery_that_looks_like_a_batch_is_a_delivery() {
 }
 
 #[tokio::test]
-async fn the_trace_is_the_parked_one() {
+async fn the_trace_header_is_that_of_the_parked_message() {
     let app = App::with_queues().await;
     let parked = "Root=1-5e988c4e-000000000000000000000000";
     let too_long = format!("Root={}", "0".repeat(496));
     let messages = [Some(parked), None, Some(""), Some(too_long.as_str())].map(|trace| message("m", BODY, trace));
     app.invoke(&batch(&messages)).await.unwrap();
     let traces: Vec<_> = app.bus.entries().iter().map(|entry| entry.get("TraceHeader").cloned()).collect();
-    assert_eq!(traces, [Some(json!(parked)), None, None, None], "never {TRACE}, which is the drain's own");
+    assert_eq!(traces, [Some(json!(parked)), None, None, None], "the drain's own trace, {TRACE}, must not be used");
 }

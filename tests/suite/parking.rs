@@ -1,37 +1,38 @@
-//! Our own queues: where an event waits that the bus can't have yet, and where a copy of an authentic delivery goes that was
-//! refused.
+//! Tests of the two queues: the parking queue holds events until the bus accepts them, and the dead-letter queue
+//! receives a copy of each authentic delivery that is refused.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use test_support::SignedDelivery;
+
 use crate::{
-    app::{App, BODY, NOW, TRACE, at, context, key, read, signed},
-    endpoint::{Behaviour, Endpoint, failed_call, failed_entry},
-    envelope::SignedDelivery,
+    support::app::{App, BODY, NOW, TRACE, at, context, key, read, signed},
+    support::endpoint::{Behaviour, Endpoint, failed_call, failed_entry},
 };
 
-/// The body in base64, as a gateway may send any.
+/// The delivery with its body in base64, as a gateway may send it.
 fn in_base64(delivery: &SignedDelivery) -> Value {
     delivery.in_base64(delivery.function_url())
 }
 
-/// The valid body with this member in its data.
+/// The valid body with a member `a` in its `data` that has this value.
 fn with_data(json: &str) -> String {
     BODY.replacen("\"data\": {", &format!("\"data\": {{\"a\": {json},"), 1)
 }
 
-/// An app whose bus is out of order.
-async fn without_bus() -> App {
+/// An app with queues, whose bus denies every call.
+async fn with_failing_bus() -> App {
     let app = App::with_queues().await;
     app.bus.always("PutEvents", failed_call(400, "AccessDeniedException"));
     app
 }
 
 #[tokio::test]
-async fn a_parked_event_is_the_body_itself() {
-    let app = without_bus().await;
+async fn a_parked_message_is_the_unchanged_body() {
+    let app = with_failing_bus().await;
     let reply = app.invoke(&signed(BODY).function_url()).await.unwrap();
     assert_eq!(reply, json!({"statusCode": 200, "headers": {}, "body": "", "isBase64Encoded": false, "cookies": []}));
     assert_eq!(
@@ -69,33 +70,35 @@ async fn a_parked_event_is_the_body_itself() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_parked_byte_for_byte() {
+async fn every_kind_of_body_is_parked_byte_for_byte() {
     let largest = 1_047_552 - 14 - "scalekit".len() - "organization.sso_enabled".len();
-    for (why, body) in [
-        ("white space and order", format!("\r\n\t {BODY}\n\n")),
-        ("numbers as written", with_data("[1.10000000000000000000001e-7, 1E400, -0.0]")),
-        ("escapes as written", with_data(r#""\u00e9\/\ud83d\ude00\ufffe\uffff""#)),
-        ("text of every width", with_data("\"é\u{7f}\u{2028}\u{fffd}\u{e000}😀\u{10ffff}\"")),
-        ("the largest there is", format!("{BODY}{}", " ".repeat(largest - BODY.len()))),
+    for (description, body) in [
+        ("white space before and after the JSON", format!("\r\n\t {BODY}\n\n")),
+        ("numbers in unusual notation", with_data("[1.10000000000000000000001e-7, 1E400, -0.0]")),
+        ("escape sequences", with_data(r#""\u00e9\/\ud83d\ude00\ufffe\uffff""#)),
+        ("characters of one to four bytes", with_data("\"é\u{7f}\u{2028}\u{fffd}\u{e000}😀\u{10ffff}\"")),
+        ("the largest body that the bus accepts", format!("{BODY}{}", " ".repeat(largest - BODY.len()))),
     ] {
-        let app = without_bus().await;
-        assert_eq!(app.deliver(&signed(&body).function_url()).await.status, 200, "{why}");
+        let app = with_failing_bus().await;
+        assert_eq!(app.deliver(&signed(&body).function_url()).await.status, 200, "{description}");
         let taken = app.queue.taken();
-        assert!(taken[0].is_in("parking") && taken[0].body() == body, "{why}");
-        assert!(taken[0].body().len() <= 1_048_576, "{why}: it fits into a message");
+        assert!(taken[0].is_in("parking") && taken[0].body() == body, "{description}");
+        assert!(taken[0].body().len() <= 1_048_576, "{description}: the body should fit into a message");
     }
 }
 
 #[tokio::test]
-async fn the_trace_is_parked_if_the_services_take_it() {
+async fn the_trace_header_is_passed_on_only_when_the_services_accept_it() {
     let now = at(NOW);
-    let longest = format!("Root=1-{}", "0".repeat(493));
-    for (why, trace, expected) in [
-        ("none", None, None),
-        ("an empty one", Some(String::new()), None),
-        ("the longest", Some(longest.clone()), Some(longest.clone())),
-        ("a longer one", Some(format!("{longest}0")), None),
-        ("another alphabet", Some("Root=é".into()), None),
+    let root = "Root=1-5759e988-bd862e3fe1be46a994272793";
+    let longest = format!("{root};Key={}", "0".repeat(500 - root.len() - ";Key=".len()));
+    for (description, trace, expected) in [
+        ("no trace header", None, None),
+        ("an empty trace header", Some(String::new()), None),
+        ("the longest trace header", Some(longest.clone()), Some(longest.clone())),
+        ("a trace header that is one byte too long", Some(format!("{longest}0")), None),
+        ("a character outside ASCII", Some(format!("{root};Key=é")), None),
+        ("an invalid root", Some("Root=1-0".into()), None),
     ] {
         let app = App::with_queues().await;
         app.bus.once("PutEvents", failed_call(400, "AccessDeniedException"));
@@ -103,49 +106,53 @@ async fn the_trace_is_parked_if_the_services_take_it() {
         context.xray_trace_id = trace;
         for _ in 0..2 {
             let reply = app.invoke_with(&signed(BODY).function_url(), context.clone(), now).await.unwrap();
-            assert_eq!(read(&reply).status, 200, "{why}");
+            assert_eq!(read(&reply).status, 200, "{description}");
         }
         let message = &app.queue.requests("SendMessage")[0];
         let parked = message.pointer("/MessageSystemAttributes/AWSTraceHeader/StringValue");
-        assert_eq!(parked, expected.clone().map(Value::String).as_ref(), "{why}: parked");
+        assert_eq!(parked, expected.clone().map(Value::String).as_ref(), "{description}: parked");
         let forwarded = app.bus.entries()[1].get("TraceHeader").cloned();
-        assert_eq!(forwarded, expected.map(Value::String), "{why}: forwarded");
+        assert_eq!(forwarded, expected.map(Value::String), "{description}: forwarded");
     }
 }
 
 #[tokio::test]
-async fn what_sqs_would_change_is_not_parked() {
-    let app = without_bus().await;
-    for (why, json) in [("a raw U+FFFE", "\"\u{fffe}\""), ("a raw U+FFFF", "\"\u{ffff}\"")] {
+async fn a_body_that_sqs_cannot_carry_unchanged_is_not_parked() {
+    let app = with_failing_bus().await;
+    for (description, json) in [("an unescaped U+FFFE", "\"\u{fffe}\""), ("an unescaped U+FFFF", "\"\u{ffff}\"")] {
         let answer = app.deliver(&signed(with_data(json)).function_url()).await;
-        assert_eq!((answer.status, answer.code()), (503, "bus-unavailable"), "{why}");
+        assert_eq!((answer.status, answer.code()), (503, "bus-unavailable"), "{description}");
         assert_eq!(
             app.records().last().unwrap()["error"],
-            "PutEvents: AccessDeniedException (HTTP 400): it failed; and not parked: SendMessage: SQS can't carry this body unchanged",
-            "{why}"
+            "PutEvents: AccessDeniedException (HTTP 400): it failed; parking the event failed, too: SendMessage: SQS can't carry this body unchanged",
+            "{description}"
         );
         app.bus.recover();
-        assert_eq!(app.deliver(&signed(with_data(json)).function_url()).await.status, 200, "{why}: the bus can");
+        assert_eq!(
+            app.deliver(&signed(with_data(json)).function_url()).await.status,
+            200,
+            "{description}: the bus should accept it"
+        );
         app.bus.always("PutEvents", failed_call(400, "AccessDeniedException"));
     }
     assert_eq!(app.queue.calls("SendMessage"), 0);
 }
 
 #[tokio::test]
-async fn without_a_queue_for_it() {
-    let mut app = without_bus().await;
-    let refused = app.function.refused.take();
+async fn each_queue_receives_only_its_own_messages() {
+    let mut app = with_failing_bus().await;
+    let dead_letter_queue = app.function.dead_letter_queue.take();
     assert_eq!(app.deliver(&signed("{}").function_url()).await.code(), "contract-violation");
-    assert_eq!(app.queue.calls("SendMessage"), 0, "nothing refused goes to the parking queue");
+    assert_eq!(app.queue.calls("SendMessage"), 0, "a refused delivery should not go to the parking queue");
 
-    app.function.refused = refused;
-    app.function.parking = None;
+    app.function.dead_letter_queue = dead_letter_queue;
+    app.function.parking_queue = None;
     assert_eq!(app.deliver(&signed(BODY).function_url()).await.code(), "misconfigured");
-    assert_eq!(app.queue.calls("SendMessage"), 0, "nothing else goes to the queue of the refused");
+    assert_eq!(app.queue.calls("SendMessage"), 0, "a failed delivery should not go to the dead-letter queue");
 }
 
 #[tokio::test]
-async fn a_missing_bus() {
+async fn events_are_parked_while_the_bus_does_not_exist() {
     let bus = Endpoint::start().await;
     bus.always("DescribeEventBus", failed_call(400, "ResourceNotFoundException"));
     let app = App::before(bus, Endpoint::start().await).await.and_queues();
@@ -155,7 +162,7 @@ async fn a_missing_bus() {
         (&record["outcome"], &record["error"]),
         (&json!("parked"), &json!("there is no event bus `scalekit-events`"))
     );
-    assert_eq!(app.bus.calls("PutEvents"), 0, "it would be taken, and dropped");
+    assert_eq!(app.bus.calls("PutEvents"), 0, "EventBridge would accept the event and drop it");
     assert_eq!(app.queue.taken()[0].body(), BODY);
 
     app.bus.recover();
@@ -163,20 +170,20 @@ async fn a_missing_bus() {
     assert_eq!(app.records()[1]["outcome"], "forwarded");
 }
 
-/// A delivery that is authentic and refused, for good or until we are upgraded.
+/// An authentic delivery that the function refuses.
 struct Refused {
-    why: &'static str,
+    description: &'static str,
     envelope: Value,
     bus: Option<Behaviour>,
     problem: &'static str,
     reason: &'static str,
-    /// The message, and whether it is in base64.
+    /// The message, and whether it is encoded in base64.
     message: (Vec<u8>, bool),
 }
 
 fn refused() -> Vec<Refused> {
-    let row = |why, body: &[u8], problem, reason, base64| Refused {
-        why,
+    let row = |description, body: &[u8], problem, reason, base64| Refused {
+        description,
         envelope: in_base64(&signed(body)),
         bus: None,
         problem,
@@ -184,56 +191,120 @@ fn refused() -> Vec<Refused> {
         message: (body.to_vec(), base64),
     };
     let (text, base64) = (false, true);
-    let malformed = |why, body: &[u8], reason, base64| row(why, body, "malformed-json", reason, base64);
-    let violating = |why, body: &str, base64| {
-        row(why, body.as_bytes(), "contract-violation", "/spec_version must be a string", base64)
+    let malformed = |description, body: &[u8], reason, base64| row(description, body, "malformed-json", reason, base64);
+    let violating = |description, body: &str, base64| {
+        row(description, body.as_bytes(), "contract-violation", "/spec_version must be a string", base64)
     };
     let too_large = BODY.replacen("organization.sso_enabled", &format!("a.{}", "b".repeat(126)), 1);
     let too_large = format!("{too_large}{}", " ".repeat(1_047_530 - too_large.len()));
     let unversioned = |body: &str| body.replacen("\"spec_version\": \"1\"", "\"spec_version\": null", 1);
-    let by_bus = |why, behaviour, reason| Refused {
+    let by_bus = |description, behaviour, reason| Refused {
         bus: Some(behaviour),
-        ..row(why, BODY.as_bytes(), "refused-by-bus", reason, text)
+        ..row(description, BODY.as_bytes(), "refused-by-bus", reason, text)
     };
     vec![
-        malformed("no JSON", b"no JSON", "expected ident at line 1, column 2", text),
-        malformed("an array", b"[]", "not a JSON object at line 1, column 1", text),
-        malformed("no UTF-8", b"{\"a\":\"\xff\"}", "invalid UTF-8 at line 1, column 7", base64),
+        malformed("text that is not JSON", b"no JSON", "expected ident at line 1, column 2", text),
+        malformed("a JSON array", b"[]", "not a JSON object at line 1, column 1", text),
+        malformed("invalid UTF-8", b"{\"a\":\"\xff\"}", "invalid UTF-8 at line 1, column 7", base64),
         malformed(
-            "a raw control character, which is no JSON either",
+            "an unescaped control character in a string",
             b"{\"a\":\"\x01\"}",
             "control character (\\u0000-\\u001F) found while parsing a string at line 1, column 6",
             base64,
         ),
-        malformed("a raw U+0000 after the end", b"{}\0", "trailing characters at line 1, column 3", base64),
-        violating("null for a version", &unversioned(BODY), text),
-        violating("all white space there is", &unversioned(&format!("\t\r\n {BODY}")), text),
-        violating("a raw U+FFFE beside", &unversioned(&with_data("\"\u{fffe}\"")), base64),
-        violating("a raw U+FFFF beside", &unversioned(&with_data("\"\u{ffff}\"")), base64),
-        violating("text of every width beside", &unversioned(&with_data("\"é\u{7f}\u{fffd}😀\"")), text),
-        row(
-            "a body that fits, but not with its type",
-            too_large.as_bytes(),
-            "content-too-large",
-            "the entry for the bus is 1047680 bytes large, the limit is 1047552 bytes",
+        malformed("U+0000 after the end of the JSON", b"{}\0", "trailing characters at line 1, column 3", base64),
+        violating("a version that is null", &unversioned(BODY), text),
+        violating("every kind of white space before the JSON", &unversioned(&format!("\t\r\n {BODY}")), text),
+        violating("a wrong version and an unescaped U+FFFE", &unversioned(&with_data("\"\u{fffe}\"")), base64),
+        violating("a wrong version and an unescaped U+FFFF", &unversioned(&with_data("\"\u{ffff}\"")), base64),
+        violating(
+            "a wrong version and characters of one to four bytes",
+            &unversioned(&with_data("\"é\u{7f}\u{fffd}😀\"")),
             text,
         ),
-        by_bus("a failed entry", failed_entry("MalformedDetail"), "PutEvents, in the entry: MalformedDetail"),
-        by_bus("a failed call", failed_call(400, "ValidationException"), "PutEvents: ValidationException (HTTP 400)"),
+        row(
+            "a body that exceeds the limit together with its type",
+            too_large.as_bytes(),
+            "content-too-large",
+            "the entry for the bus would have 1047680 bytes; the limit is 1047552 bytes",
+            text,
+        ),
+        by_bus(
+            "an entry that the bus rejects",
+            failed_entry("MalformedDetail"),
+            "PutEvents, for the entry: MalformedDetail",
+        ),
+        by_bus(
+            "a call that the bus rejects",
+            failed_call(400, "ValidationException"),
+            "PutEvents: ValidationException (HTTP 400)",
+        ),
     ]
 }
 
 #[tokio::test]
-async fn what_is_authentic_and_refused_is_copied() {
-    for Refused { why, envelope, bus, problem, reason, message: (body, base64) } in refused() {
+async fn a_copy_that_sqs_rejects_is_sent_again_without_attributes() {
+    for code in ["InvalidParameterValue", "InvalidParameterValueException", "InvalidMessageContents"] {
+        let app = App::with_queues().await;
+        app.queue.once("SendMessage", failed_call(400, code));
+        assert_eq!(app.deliver(&signed("[]").function_url()).await.code(), "malformed-json", "{code}");
+        let sent = app.queue.requests("SendMessage");
+        assert_eq!(sent[1], json!({"QueueUrl": app.queue.queue_url("dead-letters"), "MessageBody": "[]"}), "{code}");
+        assert_eq!(app.records()[0]["queue_message_id"], json!(app.queue.taken()[0].id), "{code}");
+
+        let app = App::with_queues().await;
+        app.queue.always("SendMessage", failed_call(400, code));
+        app.deliver(&signed("[]").function_url()).await;
+        assert_eq!(app.queue.calls("SendMessage"), 2, "{code}: the copy without attributes should not be retried");
+        assert_eq!(app.records()[0]["copy_error"], json!(format!("SendMessage: {code} (HTTP 400)")), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_is_sent_up_to_the_size_limit_of_sqs() {
+    let app = App::with_queues().await;
+    let answer = app.deliver(&signed(" ".repeat(1_048_577)).function_url()).await;
+    assert_eq!((answer.status, answer.code()), (413, "content-too-large"));
+    assert_eq!(app.queue.calls("SendMessage"), 0);
+    let record = app.records().remove(0);
+    assert_eq!(record["authentic"], json!(true));
+    let error = record["copy_error"].as_str().unwrap();
+    assert!(
+        error.starts_with("SendMessage: the message would have ") && error.ends_with("the limit is 1048576 bytes"),
+        "{error}"
+    );
+
+    // The names, types and values of the attributes count towards the limit. If only the body fits, the copy has no
+    // attributes.
+    let attributes = "problemStringcontent-too-largereasonString\
+                      the entry for the bus would have 1048440 bytes; the limit is 1047552 bytes\
+                      webhook-idStringmsg_2aXyZ";
+    for (bytes, has_attributes) in
+        [(1_048_576 - attributes.len(), true), (1_048_577 - attributes.len(), false), (1_048_576, false)]
+    {
+        app.forget();
+        app.deliver(&signed(" ".repeat(bytes)).function_url()).await;
+        let sent = app.queue.requests("SendMessage");
+        assert_eq!(sent[0].get("MessageAttributes").is_some(), has_attributes, "{bytes} bytes");
+        assert_eq!((sent.len(), app.queue.taken().len()), (1, 1), "{bytes} bytes");
+    }
+}
+
+#[tokio::test]
+async fn an_authentic_delivery_that_is_refused_is_copied_to_the_dead_letter_queue() {
+    for Refused { description, envelope, bus, problem, reason, message: (body, base64) } in refused() {
         let (app, without) = (App::with_queues().await, App::start().await);
         if let Some(behaviour) = bus {
             app.bus.always("PutEvents", behaviour.clone());
             without.bus.always("PutEvents", behaviour);
         }
         let reply = app.invoke(&envelope).await.unwrap();
-        assert_eq!(reply, without.invoke(&envelope).await.unwrap(), "{why}: the answer is the same");
-        assert_eq!(read(&reply).code(), problem, "{why}");
+        assert_eq!(
+            reply,
+            without.invoke(&envelope).await.unwrap(),
+            "{description}: the copy should not change the answer"
+        );
+        assert_eq!(read(&reply).code(), problem, "{description}");
 
         let text = |value: &str| json!({"DataType": "String", "StringValue": value});
         let mut attributes = json!({"problem": text(problem), "reason": text(reason), "webhook-id": text("msg_2aXyZ")});
@@ -244,23 +315,23 @@ async fn what_is_authentic_and_refused_is_copied() {
         }
         let sent = app.queue.requests("SendMessage");
         let expected = json!({
-            "QueueUrl": app.queue.queue_url("refused"),
+            "QueueUrl": app.queue.queue_url("dead-letters"),
             "MessageBody": message,
             "MessageAttributes": attributes,
             "MessageSystemAttributes": {"AWSTraceHeader": text(TRACE)},
         });
-        assert!(sent == [expected.clone()], "{why}: {sent:?}, not {expected}");
-        assert!(expected.to_string().len() <= 1_048_576, "{why}: it fits into a message");
+        assert!(sent == [expected.clone()], "{description}: expected {expected}, but sent {sent:?}");
+        assert!(expected.to_string().len() <= 1_048_576, "{description}: the copy should fit into a message");
 
         let record = app.records().remove(0);
-        assert_eq!(record["outcome"], "refused", "{why}");
-        assert_eq!(record["queue_message_id"], json!(app.queue.taken()[0].id), "{why}");
-        assert_eq!(record.get("copy_error"), None, "{why}");
+        assert_eq!(record["outcome"], "refused", "{description}");
+        assert_eq!(record["queue_message_id"], json!(app.queue.taken()[0].id), "{description}");
+        assert_eq!(record.get("copy_error"), None, "{description}");
     }
 }
 
 #[tokio::test]
-async fn what_is_not_authentic_is_not_copied() {
+async fn a_delivery_that_is_not_authentic_is_not_copied() {
     let app = App::with_queues().await;
     let changed = |pointer: &str, value: Value| {
         let mut envelope = signed("{}").function_url();
@@ -268,33 +339,31 @@ async fn what_is_not_authentic_is_not_copied() {
         envelope
     };
     let signed_at = |timestamp| SignedDelivery::new(&key(), "msg_1", timestamp, b"{}").function_url();
-    for (why, envelope, status) in [
-        ("another signature", changed("/headers/webhook-signature", json!(signed("[]").signature)), 401),
-        ("too old", signed_at(NOW - 301), 401),
-        ("too far in the future", signed_at(NOW + 301), 401),
-        ("a body that can't fit", signed(" ".repeat(1_047_531)).function_url(), 413),
-        ("GET", changed("/requestContext/http/method", json!("GET")), 405),
-        ("text", changed("/headers/content-type", json!("text/plain")), 415),
-        ("base64 that is none", changed("/isBase64Encoded", json!(true)), 400),
+    for (description, envelope, status) in [
+        ("the signature of another body", changed("/headers/webhook-signature", json!(signed("[]").signature)), 401),
+        ("a timestamp that is too old", signed_at(NOW - 301), 401),
+        ("a timestamp that is too far in the future", signed_at(NOW + 301), 401),
+        ("the method GET", changed("/requestContext/http/method", json!("GET")), 405),
+        ("a body that is not valid base64", changed("/isBase64Encoded", json!(true)), 400),
     ] {
-        assert_eq!(app.deliver(&envelope).await.status, status, "{why}");
+        assert_eq!(app.deliver(&envelope).await.status, status, "{description}");
     }
     assert_eq!(app.queue.calls("SendMessage"), 0);
 }
 
 #[tokio::test]
-async fn an_empty_body_is_no_message() {
+async fn an_empty_body_is_not_copied() {
     let app = App::with_queues().await;
     assert_eq!(app.deliver(&signed("").function_url()).await.code(), "malformed-json");
-    assert_eq!(app.records()[0]["copy_error"], "SendMessage: SQS takes no empty body");
+    assert_eq!(app.records()[0]["copy_error"], "SendMessage: SQS accepts no empty message");
     assert_eq!(app.queue.calls("SendMessage"), 0);
 }
 
 #[tokio::test]
-async fn what_failed_is_not_copied() {
+async fn a_delivery_that_failed_is_not_copied() {
     for behaviour in [failed_entry("AccessDeniedException"), failed_call(503, "ServiceUnavailable")] {
         let mut app = App::with_queues().await;
-        app.function.parking = None;
+        app.function.parking_queue = None;
         app.bus.always("PutEvents", behaviour.clone());
         assert!(app.deliver(&signed(BODY).function_url()).await.status >= 500, "{behaviour:?}");
         assert_eq!(app.queue.calls("SendMessage"), 0, "{behaviour:?}");
@@ -302,7 +371,7 @@ async fn what_failed_is_not_copied() {
 }
 
 #[tokio::test]
-async fn a_copy_that_fails_changes_nothing_but_the_log() {
+async fn a_failed_copy_does_not_change_the_answer() {
     let each = |behaviour| {
         let endpoint = async { Endpoint::start().await };
         async move {
@@ -312,14 +381,14 @@ async fn a_copy_that_fails_changes_nothing_but_the_log() {
         }
     };
     let queues = [
-        ("denied", each(failed_call(400, "AccessDeniedException")).await),
-        ("throttled", each(failed_call(400, "ThrottlingException")).await),
-        ("without a message id", each(Behaviour::Answer(200, json!({}))).await),
-        ("garbage", each(Behaviour::Raw(200, b"<garbage>".to_vec())).await),
-        ("slow", each(Behaviour::Slow(Duration::from_secs(3))).await),
-        ("hanging", each(Behaviour::Hang).await),
-        ("mute", Endpoint::mute()),
-        ("closed", Endpoint::closed()),
+        ("the queue denies the call", each(failed_call(400, "AccessDeniedException")).await),
+        ("the queue throttles the call", each(failed_call(400, "ThrottlingException")).await),
+        ("the queue answers without a message id", each(Behaviour::Answer(200, json!({}))).await),
+        ("the queue answers with invalid JSON", each(Behaviour::Raw(200, b"<garbage>".to_vec())).await),
+        ("the queue is slow", each(Behaviour::Slow(Duration::from_secs(3))).await),
+        ("the queue never answers", each(Behaviour::Hang).await),
+        ("the queue never reads the request", Endpoint::mute()),
+        ("the queue refuses connections", Endpoint::closed()),
     ];
     let reference = App::start().await;
     reference.bus.always("PutEvents", failed_entry("MalformedDetail"));
@@ -336,18 +405,18 @@ async fn a_copy_that_fails_changes_nothing_but_the_log() {
         record
     };
 
-    join_all(queues.into_iter().map(async |(why, queue)| {
+    join_all(queues.into_iter().map(async |(description, queue)| {
         let mut app = App::before(Endpoint::start().await, queue).await.and_queues();
-        app.function.parking = None;
+        app.function.parking_queue = None;
         app.bus.always("PutEvents", failed_entry("MalformedDetail"));
         for (envelope, (reply, record)) in envelopes.iter().zip(&expected) {
             let now = at(NOW);
             let answer = app.invoke_with(envelope, context(now, Duration::from_secs(3)), now).await.unwrap();
-            assert_eq!(&answer, reply, "{why}");
-            let mut told = app.records().pop().unwrap();
-            let error = told.as_object_mut().unwrap().remove("copy_error").unwrap_or_else(|| panic!("{why}"));
-            assert!(error.as_str().unwrap().starts_with("SendMessage: "), "{why}: {error}");
-            assert_eq!(comparable(told), comparable(record.clone()), "{why}");
+            assert_eq!(&answer, reply, "{description}");
+            let mut actual = app.records().pop().unwrap();
+            let error = actual.as_object_mut().unwrap().remove("copy_error").unwrap_or_else(|| panic!("{description}"));
+            assert!(error.as_str().unwrap().starts_with("SendMessage: "), "{description}: {error}");
+            assert_eq!(comparable(actual), comparable(record.clone()), "{description}");
         }
     }))
     .await;

@@ -1,5 +1,5 @@
-//! Does the binary itself do what the function promises? The real process, with no variable but its own, between a Runtime
-//! API and an AWS endpoint of ours.
+//! Tests that start the compiled binary with its own environment variables and connect it to a local Runtime API and a
+//! local AWS endpoint.
 
 use std::{
     collections::BTreeMap,
@@ -18,38 +18,39 @@ use tokio::{
     time::timeout,
 };
 
+use test_support::SignedDelivery;
+
 use crate::{
-    app::{Answer, BODY, SECRET, key, read},
     contract::calendar::instant,
-    endpoint::{Behaviour, Endpoint, failed_call},
-    envelope::SignedDelivery,
-    runtime_api::{PATIENCE, RuntimeApi},
+    support::app::{Answer, BODY, SECRET, key, read},
+    support::endpoint::{Behaviour, Endpoint, failed_call},
+    support::runtime_api::{PATIENCE, RuntimeApi},
 };
 
-/// What the process meets, and what it is told.
-pub struct Surroundings {
+/// What surrounds the process: the Runtime API, the AWS endpoint and the environment variables.
+pub struct Environment {
     api: RuntimeApi,
     pub aws: Endpoint,
     variables: BTreeMap<&'static str, String>,
 }
 
-/// The process, killed when it is dropped.
+/// A running process, which is killed when this value is dropped.
 pub struct Process {
     child: Child,
     stdout: JoinHandle<String>,
     stderr: JoinHandle<String>,
 }
 
-/// What a process leaves behind.
+/// The exit status and the output of a process that has exited.
 #[derive(Debug)]
-pub struct Ended {
+pub struct Output {
     success: bool,
     stdout: String,
     stderr: String,
 }
 
-impl Surroundings {
-    /// All that the function needs, and no more.
+impl Environment {
+    /// An environment with only the variables that the function needs.
     pub async fn new() -> Self {
         let (api, aws) = (RuntimeApi::start().await, Endpoint::start().await);
         let variables = [
@@ -70,16 +71,16 @@ impl Surroundings {
         Self { api, aws, variables }
     }
 
-    /// The same with other variables; an empty value takes one away.
+    /// The minimal environment with these variables changed. An empty value removes the variable.
     async fn with(changes: &[(&'static str, &str)]) -> Self {
-        let mut surroundings = Self::new().await;
+        let mut environment = Self::new().await;
         for (name, value) in changes {
-            surroundings.set(name, value);
+            environment.set(name, value);
         }
-        surroundings
+        environment
     }
 
-    /// Sets a variable; an empty value takes it away.
+    /// Sets a variable. An empty value removes it.
     pub fn set(&mut self, name: &'static str, value: &str) {
         self.variables.remove(name);
         if !value.is_empty() {
@@ -100,34 +101,34 @@ impl Surroundings {
         Process { child, stdout, stderr }
     }
 
-    /// Delivers a valid event, signed now, and expects it to be acknowledged.
+    /// Delivers a valid event that is signed now, and asserts that it is acknowledged.
     pub async fn deliver(&mut self) {
         let reply = self.invoke().await;
         assert_eq!(reply.status, 200, "{reply:?}");
     }
 
-    /// Delivers a valid event, signed now.
+    /// Delivers a valid event that is signed now.
     pub async fn invoke(&mut self) -> Answer {
         read(&self.api.invoke(&signed_now(BODY).function_url()).await.unwrap())
     }
 }
 
 impl Process {
-    /// Ends the process, and takes what it wrote.
-    pub async fn stop(mut self) -> Ended {
+    /// Kills the process and returns its output.
+    pub async fn stop(mut self) -> Output {
         self.child.start_kill().unwrap();
-        self.end().await
+        self.wait().await
     }
 
-    /// Waits until the process ends by itself.
-    async fn end(mut self) -> Ended {
-        let status = timeout(PATIENCE, self.child.wait()).await.expect("the process ends").unwrap();
-        Ended { success: status.success(), stdout: self.stdout.await.unwrap(), stderr: self.stderr.await.unwrap() }
+    /// Waits until the process exits by itself and returns its output.
+    async fn wait(mut self) -> Output {
+        let status = timeout(PATIENCE, self.child.wait()).await.expect("the process should exit").unwrap();
+        Output { success: status.success(), stdout: self.stdout.await.unwrap(), stderr: self.stderr.await.unwrap() }
     }
 }
 
-impl Ended {
-    /// The log's lines, which are all that the process writes.
+impl Output {
+    /// The lines of the log. The process must not write anything else.
     #[track_caller]
     pub fn lines(&self) -> Vec<Value> {
         assert_eq!(self.stderr, "");
@@ -151,17 +152,17 @@ fn signed_now(body: &str) -> SignedDelivery {
 }
 
 #[tokio::test]
-async fn a_delivery_is_forwarded_and_logged_in_json() {
-    let mut around = Surroundings::new().await;
-    let process = around.start();
-    around.deliver().await;
+async fn a_delivery_is_forwarded_and_logged_as_json() {
+    let mut environment = Environment::new().await;
+    let process = environment.start();
+    environment.deliver().await;
     let lines = process.stop().await.lines();
 
-    let entries = around.aws.entries();
+    let entries = environment.aws.entries();
     assert_eq!((entries.len(), &entries[0]["Detail"]), (1, &json!(BODY)));
     assert_eq!(entries[0]["TraceHeader"], json!("Root=1-68ee1577-0123456789abcdef01234567"));
 
-    let [line] = &lines[..] else { panic!("one line is expected: {lines:?}") };
+    let [line] = &lines[..] else { panic!("expected one line: {lines:?}") };
     let (logged_at, _) = instant(line["timestamp"].as_str().unwrap()).unwrap();
     assert!(seconds_now().abs_diff(logged_at.try_into().unwrap()) < 60, "{line}");
     assert_eq!(line["level"], json!("INFO"));
@@ -169,107 +170,110 @@ async fn a_delivery_is_forwarded_and_logged_in_json() {
     assert_eq!(line["status"], json!(200));
     assert_eq!(line["webhook_id"], json!("msg_2aXyZ"));
     assert_eq!(line["type"], json!("organization.sso_enabled"));
-    assert_eq!(line["request_id"], json!(around.api.last_request_id()));
+    assert_eq!(line["request_id"], json!(environment.api.last_request_id()));
 }
 
 #[tokio::test]
-async fn a_delivery_is_logged_in_text_unless_lambda_says_json() {
-    let mut around = Surroundings::with(&[("AWS_LAMBDA_LOG_FORMAT", "")]).await;
-    let process = around.start();
-    around.deliver().await;
-    let ended = process.stop().await;
-    let [line] = &ended.stdout.lines().collect::<Vec<_>>()[..] else { panic!("one line is expected: {ended:?}") };
+async fn a_delivery_is_logged_as_text_unless_the_log_format_is_json() {
+    let mut environment = Environment::with(&[("AWS_LAMBDA_LOG_FORMAT", "")]).await;
+    let process = environment.start();
+    environment.deliver().await;
+    let output = process.stop().await;
+    let [line] = &output.stdout.lines().collect::<Vec<_>>()[..] else { panic!("expected one line: {output:?}") };
     let (timestamp, rest) = line.split_once(' ').unwrap();
     assert!(instant(timestamp).is_some(), "{line}");
     assert!(rest.trim_start().starts_with("INFO "), "{line}");
-    for field in ["outcome=\"forwarded\"", "status=200", &format!("request_id=\"{}\"", around.api.last_request_id())] {
+    for field in
+        ["outcome=\"forwarded\"", "status=200", &format!("request_id=\"{}\"", environment.api.last_request_id())]
+    {
         assert!(line.contains(field), "{field} is not in {line}");
     }
 }
 
 #[tokio::test]
-async fn whatever_comes_the_process_lives_on() {
+async fn invalid_invocations_do_not_end_the_process() {
     let with = |pointer: &str, value: Value| {
         let mut envelope = signed_now(BODY).function_url();
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         envelope.pointer_mut(parent).unwrap()[name] = value;
         envelope
     };
-    let mut around = Surroundings::new().await;
-    let process = around.start();
-    for (why, envelope) in [
-        ("a line break in a header", with("/headers/x-other", json!("a\r\nb"))),
-        ("a number for a header", with("/headers/x-other", json!(1))),
-        ("base64 that is none", with("/isBase64Encoded", json!(true))),
-        ("an object for a body", with("/body", json!({}))),
-        ("a method that is none", with("/requestContext/http/method", json!("PO ST"))),
+    let mut environment = Environment::new().await;
+    let process = environment.start();
+    for (description, envelope) in [
+        ("the header `webhook-id` is a number", with("/headers/webhook-id", json!(1))),
+        ("the body is not valid base64", with("/isBase64Encoded", json!(true))),
+        ("the body is an object", with("/body", json!({}))),
+        ("the method is a number", with("/requestContext/http/method", json!(1))),
     ] {
-        let answer = read(&around.api.invoke(&envelope).await.unwrap());
-        assert_eq!((answer.status, answer.code()), (400, "malformed-request"), "{why}");
-        around.deliver().await;
+        let answer = read(&environment.api.invoke(&envelope).await.unwrap());
+        assert_eq!((answer.status, answer.code()), (400, "malformed-request"), "{description}");
+        environment.deliver().await;
     }
-    for (why, envelope) in [
-        ("a host that is none", with("/headers/host", json!("a host"))),
-        ("a protocol that is none", with("/headers/x-forwarded-proto", json!("no proto"))),
-        ("a query that is none", with("/rawQueryString", json!("a b=\"é\""))),
-        ("a path of 70 KB", with("/rawPath", json!("/x".repeat(35_000)))),
+    for (description, envelope) in [
+        ("a header contains a line break", with("/headers/x-other", json!("a\r\nb"))),
+        ("the host is invalid", with("/headers/host", json!("a host"))),
+        ("the protocol is invalid", with("/headers/x-forwarded-proto", json!("no proto"))),
+        ("the query string is invalid", with("/rawQueryString", json!("a b=\"é\""))),
+        ("the path has 70 KB", with("/rawPath", json!("/x".repeat(35_000)))),
     ] {
-        let answer = read(&around.api.invoke(&envelope).await.unwrap());
-        assert_eq!(answer.status, 200, "{why}: {answer:?}");
+        let answer = read(&environment.api.invoke(&envelope).await.unwrap());
+        assert_eq!(answer.status, 200, "{description}: {answer:?}");
     }
     for event in [json!({}), json!([]), json!([[]]), json!("text"), json!({"Records": [{"eventSource": "aws:sns"}]})] {
-        let error = around.api.invoke(&event).await.unwrap_err();
-        assert_eq!(error["errorType"], json!("UnknownEvent"), "{event}");
-        let message = "the event is neither an HTTP request nor a batch of the parking queue";
+        let error = environment.api.invoke(&event).await.unwrap_err();
+        assert_eq!(error["errorType"], json!("UnknownInvocation"), "{event}");
+        let message = "expected an HTTP request from a function URL or API Gateway, \
+                       or a batch of messages of the parking queue";
         assert_eq!(error["errorMessage"], json!(message), "{event}");
-        around.deliver().await;
+        environment.deliver().await;
     }
-    // The runtime's own lines tell of these five, and nothing of them.
+    // The function logs one line for each of these five invocations. A line of the runtime would have no request id.
     let lines = process.stop().await.lines();
-    let errors: Vec<_> = lines.iter().filter(|line| line["level"] == json!("ERROR")).collect();
-    assert_eq!(errors.len(), 5, "{errors:?}");
-    for line in errors {
-        let message = "Diagnostic { error_type: \"UnknownEvent\", error_message: \"the event is neither an HTTP request \
-                       nor a batch of the parking queue\" }";
-        assert_eq!(line["message"], json!(message));
+    let unknown: Vec<_> = lines.iter().filter(|line| line.get("outcome").is_none()).collect();
+    assert_eq!(unknown.len(), 5, "{unknown:?}");
+    for line in unknown {
+        assert_eq!((&line["level"], &line["message"]), (&json!("WARN"), &json!("unknown invocation")));
+        assert!(line["request_id"].is_string(), "{line}");
     }
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_delivery_is_answered_though_no_line_can_be_written() {
+async fn a_delivery_is_answered_when_the_log_cannot_be_written() {
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut around = Surroundings::new().await;
-    let _process = around.command().stdout(full()).stderr(full()).spawn().unwrap();
+    let mut environment = Environment::new().await;
+    let _process = environment.command().stdout(full()).stderr(full()).spawn().unwrap();
     for _ in 0..2 {
-        around.deliver().await;
+        environment.deliver().await;
     }
-    assert_eq!(around.aws.entries().len(), 2);
+    assert_eq!(environment.aws.entries().len(), 2);
 }
 
 #[tokio::test]
-async fn deliveries_are_served_together_where_lambda_sends_them_together() {
-    let mut around = Surroundings::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", "4")]).await;
+async fn concurrent_deliveries_are_handled_concurrently() {
+    let mut environment = Environment::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", "4")]).await;
     let slow = Duration::from_secs(1);
-    around.aws.always("PutEvents", Behaviour::Slow(slow));
-    let process = around.start();
-    around.api.ready().await;
+    environment.aws.always("PutEvents", Behaviour::Slow(slow));
+    let process = environment.start();
+    environment.api.ready().await;
     let started = Instant::now();
-    let replies = around.api.invoke_all(&vec![signed_now(BODY).function_url(); 4]).await;
-    assert!(started.elapsed() < 3 * slow, "one after the other: {:?}", started.elapsed());
+    let replies = environment.api.invoke_all(&vec![signed_now(BODY).function_url(); 4]).await;
+    assert!(started.elapsed() < 3 * slow, "the deliveries were handled one after the other: {:?}", started.elapsed());
     assert!(replies.iter().all(|reply| read(reply).status == 200), "{replies:?}");
     process.stop().await;
 }
 
-/// The configuration errors that a log tells: variable and error.
+/// The configuration errors in a log, as pairs of variable and error.
 fn configuration_errors(lines: &[Value]) -> Vec<(&str, &str)> {
     let errors =
         lines.iter().filter(|line| line["level"] == json!("ERROR") && line["message"] == json!("configuration"));
     errors.map(|line| (line["variable"].as_str().unwrap(), line["error"].as_str().unwrap())).collect()
 }
 
+#[allow(clippy::too_many_lines, reason = "it is a table")]
 #[tokio::test]
-async fn a_wrong_configuration_stops_the_start() {
+async fn an_invalid_configuration_stops_the_start() {
     const BUS: &str = "it should hold the name or the ARN of an event bus";
     const SECRETS: &str =
         "it should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
@@ -281,41 +285,43 @@ async fn a_wrong_configuration_stops_the_start() {
     let development = "whsec_c2NhbGVraXQtZXZlbnRicmlkZ2UtZGV2ZWxvcG1lbnQ=";
     for (changes, variable, error) in [
         (vec![("EVENT_BUS_NAME", "")], "EVENT_BUS_NAME", format!("is not set; {BUS}")),
-        (vec![("EVENT_BUS_NAME", "a bus")], "EVENT_BUS_NAME", format!("holds `a bus`, which is no such name; {BUS}")),
+        (vec![("EVENT_BUS_NAME", "a bus")], "EVENT_BUS_NAME", format!("holds `a bus`, which is neither; {BUS}")),
         (
             vec![("WEBHOOK_SECRET", "")],
             "WEBHOOK_SECRET",
-            format!("is not set, nor is WEBHOOK_SECRET_ARN; one of them must be; {SECRETS}"),
+            format!("is not set, and neither is WEBHOOK_SECRET_ARN; set one of them; {SECRETS}"),
         ),
         (
             vec![("WEBHOOK_SECRET", "marked-garbage")],
             "WEBHOOK_SECRET",
-            format!("holds, as secret 1 of 1, one that does not start with `whsec_`; {SECRETS}"),
+            format!("can't be used: secret 1 of 1 is invalid: it does not start with `whsec_`; {SECRETS}"),
         ),
         (
             vec![("WEBHOOK_SECRET", &short)],
             "WEBHOOK_SECRET",
-            format!("holds, as secret 2 of 2, one that holds a key of 6 bytes, not 24 to 64; {SECRETS}"),
+            format!("can't be used: secret 2 of 2 is invalid: its key has 6 bytes instead of 24 to 64; {SECRETS}"),
         ),
         (
             vec![("WEBHOOK_SECRET", development), ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")],
             "WEBHOOK_SECRET",
-            format!("holds, as secret 1 of 1, the published development secret, which anyone can sign with; {SECRETS}"),
+            format!(
+                "can't be used: secret 1 of 1 is the published development secret, which anyone can sign with; {SECRETS}"
+            ),
         ),
         (
             vec![("WEBHOOK_SECRET_ARN", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:scalekit")],
             "WEBHOOK_SECRET",
-            "is set, and WEBHOOK_SECRET_ARN too; set one of them alone".into(),
+            "is set, and so is WEBHOOK_SECRET_ARN; set only one of them".into(),
         ),
         (
             vec![("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_ARN", "scalekit")],
             "WEBHOOK_SECRET_ARN",
-            format!("holds `scalekit`; {ARN}"),
+            format!("does not hold an ARN; {ARN}"),
         ),
         (
             vec![("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_ARN", SECRET)],
             "WEBHOOK_SECRET_ARN",
-            format!("holds what looks like a signing secret; {ARN}"),
+            format!("does not hold an ARN; {ARN}"),
         ),
         (
             vec![("WEBHOOK_TOLERANCE_SECONDS", "5m")],
@@ -336,8 +342,8 @@ async fn a_wrong_configuration_stops_the_start() {
         ),
         (vec![("PARKING_QUEUE_URL", "parking")], "PARKING_QUEUE_URL", format!("holds `parking`; {QUEUE}")),
         (
-            vec![("REFUSED_QUEUE_URL", "arn:aws:sqs:eu-central-1:123456789012:refused")],
-            "REFUSED_QUEUE_URL",
+            vec![("DEAD_LETTER_QUEUE_URL", "arn:aws:sqs:eu-central-1:123456789012:refused")],
+            "DEAD_LETTER_QUEUE_URL",
             format!("holds `arn:aws:sqs:eu-central-1:123456789012:refused`; {QUEUE}"),
         ),
         (
@@ -361,19 +367,19 @@ async fn a_wrong_configuration_stops_the_start() {
             "is not set; Lambda sets it, and so does `cargo lambda watch`, which runs the function locally".into(),
         ),
     ] {
-        let around = Surroundings::with(&changes).await;
-        let ended = around.start().end().await;
-        assert!(!ended.success, "{changes:?}: {ended:?}");
-        assert_eq!(configuration_errors(&ended.lines()), [(variable, &*error)], "{changes:?}");
-        assert_eq!(around.aws.requests("DescribeEventBus"), Vec::<Value>::new(), "{changes:?}");
+        let environment = Environment::with(&changes).await;
+        let output = environment.start().wait().await;
+        assert!(!output.success, "{changes:?}: {output:?}");
+        assert_eq!(configuration_errors(&output.lines()), [(variable, &*error)], "{changes:?}");
+        assert_eq!(environment.aws.requests("DescribeEventBus"), Vec::<Value>::new(), "{changes:?}");
         for secret in [SECRET, development, "c2VjcmV0", "marked"] {
-            assert!(!ended.stdout.contains(secret.trim_start_matches("whsec_")), "{ended:?}");
+            assert!(!output.stdout.contains(secret.trim_start_matches("whsec_")), "{output:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_told_at_once() {
+async fn all_configuration_errors_are_reported_at_once() {
     let changes = [
         ("EVENT_BUS_NAME", ""),
         ("EVENT_SOURCE", "aws.events"),
@@ -381,46 +387,46 @@ async fn all_that_is_wrong_is_told_at_once() {
         ("WEBHOOK_TOLERANCE_SECONDS", "-1"),
         ("UNKNOWN_EVENTS", "REJECT"),
         ("PARKING_QUEUE_URL", "parking"),
-        ("REFUSED_QUEUE_URL", "refused"),
+        ("DEAD_LETTER_QUEUE_URL", "refused"),
         ("AWS_LAMBDA_RUNTIME_API", ""),
         ("AWS_REGION", ""),
     ];
-    let ended = Surroundings::with(&changes).await.start().end().await;
-    assert!(!ended.success);
-    let lines = ended.lines();
-    let told: Vec<_> = configuration_errors(&lines).into_iter().map(|(variable, _)| variable).collect();
-    assert_eq!(told, changes.map(|(variable, _)| variable));
-    assert_eq!(lines.last().unwrap()["error"], json!("the configuration is wrong in 9 place(s), each told above"));
+    let output = Environment::with(&changes).await.start().wait().await;
+    assert!(!output.success);
+    let lines = output.lines();
+    let reported: Vec<_> = configuration_errors(&lines).into_iter().map(|(variable, _)| variable).collect();
+    assert_eq!(reported, changes.map(|(variable, _)| variable));
+    assert_eq!(lines.last().unwrap()["error"], json!("the configuration has 9 error(s), which are logged above"));
 }
 
-const NO_SUCH_BUS: &str = "holds `scalekit-events`, but there is no such event bus in this account and region; \
+const NO_SUCH_BUS: &str = "holds `scalekit-events`, but this account and region have no such event bus; \
                            it should hold one that exists";
 
 #[tokio::test]
 async fn a_missing_bus_stops_the_start() {
-    let around = Surroundings::new().await;
-    around.aws.always("DescribeEventBus", failed_call(400, "ResourceNotFoundException"));
-    let ended = around.start().end().await;
-    assert!(!ended.success);
-    assert_eq!(configuration_errors(&ended.lines()), [("EVENT_BUS_NAME", NO_SUCH_BUS)]);
+    let environment = Environment::new().await;
+    environment.aws.always("DescribeEventBus", failed_call(400, "ResourceNotFoundException"));
+    let output = environment.start().wait().await;
+    assert!(!output.success);
+    assert_eq!(configuration_errors(&output.lines()), [("EVENT_BUS_NAME", NO_SUCH_BUS)]);
 }
 
 #[tokio::test]
-async fn a_missing_bus_does_not_stop_a_function_that_can_park() {
-    let mut around = Surroundings::new().await;
-    around.variables.insert("PARKING_QUEUE_URL", around.aws.queue_url("parking"));
-    around.aws.always("DescribeEventBus", failed_call(400, "ResourceNotFoundException"));
-    let process = around.start();
-    around.deliver().await;
-    assert_eq!(around.aws.entries(), Vec::<Value>::new());
-    assert_eq!(around.aws.requests("SendMessage")[0]["MessageBody"], json!(BODY));
+async fn a_missing_bus_does_not_stop_the_start_when_events_can_be_parked() {
+    let mut environment = Environment::new().await;
+    environment.variables.insert("PARKING_QUEUE_URL", environment.aws.queue_url("parking"));
+    environment.aws.always("DescribeEventBus", failed_call(400, "ResourceNotFoundException"));
+    let process = environment.start();
+    environment.deliver().await;
+    assert_eq!(environment.aws.entries(), Vec::<Value>::new());
+    assert_eq!(environment.aws.requests("SendMessage")[0]["MessageBody"], json!(BODY));
     let lines = process.stop().await.lines();
     assert_eq!(configuration_errors(&lines), [("EVENT_BUS_NAME", NO_SUCH_BUS)]);
     assert_eq!(lines.last().unwrap()["outcome"], json!("parked"));
 }
 
 #[tokio::test]
-async fn a_look_that_fails_is_a_warning() {
+async fn a_failed_bus_check_is_a_warning() {
     let denied = "DescribeEventBus: AccessDeniedException (HTTP 400): it failed";
     for (behaviour, error) in [
         (failed_call(400, "AccessDeniedException"), denied),
@@ -428,17 +434,18 @@ async fn a_look_that_fails_is_a_warning() {
         (failed_call(500, "InternalException"), "DescribeEventBus: InternalException (HTTP 500)"),
         (Behaviour::Hang, "DescribeEventBus: no answer in time"),
     ] {
-        let mut around = Surroundings::new().await;
-        around.aws.always("DescribeEventBus", behaviour.clone());
+        let mut environment = Environment::new().await;
+        environment.aws.always("DescribeEventBus", behaviour.clone());
         let started = Instant::now();
-        let process = around.start();
-        around.api.ready().await;
-        // Two seconds of network work at most, and a busy machine's own time.
-        assert!(started.elapsed() < Duration::from_secs(3), "{behaviour:?} takes {:?}", started.elapsed());
-        around.deliver().await;
+        let process = environment.start();
+        environment.api.ready().await;
+        // The check may take two seconds. The third second allows for a busy machine.
+        assert!(started.elapsed() < Duration::from_secs(3), "{behaviour:?}: the start took {:?}", started.elapsed());
+        environment.deliver().await;
         let lines = process.stop().await.lines();
         assert_eq!(lines[0]["level"], json!("WARN"), "{behaviour:?}");
-        assert_eq!(lines[0]["message"], json!("could not look whether the bus exists"), "{behaviour:?}");
+        let message = lines[0]["message"].as_str().unwrap();
+        assert!(message.starts_with("could not check whether the event bus exists"), "{behaviour:?}: {message}");
         assert_eq!(lines[0]["error"], json!(error), "{behaviour:?}");
         assert_eq!(lines[1]["outcome"], json!("forwarded"), "{behaviour:?}");
         assert_eq!(lines.len(), 2, "{lines:?}");
@@ -448,54 +455,61 @@ async fn a_look_that_fails_is_a_warning() {
 const NO_CREDENTIALS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), ("AWS_SESSION_TOKEN", "")];
 
-/// What a container is told: its role's credentials are to be had at this URL.
-fn in_container(url: &str) -> Vec<(&'static str, &str)> {
+/// The variables of a container that gets its role's credentials from this URL.
+fn container_credentials(url: &str) -> Vec<(&'static str, &str)> {
     [&NO_CREDENTIALS[..], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)]].concat()
 }
 
 #[tokio::test]
-async fn credentials_that_are_missing_or_wrong() {
+async fn missing_credentials_are_a_configuration_error_and_unavailable_ones_are_an_outage() {
     let (misconfigured, unavailable) = ((500, "misconfigured"), (503, "bus-unavailable"));
     let (closed, mute, failing) = (Endpoint::closed(), Endpoint::mute(), Endpoint::start().await);
     failing.always("GetCredentials", Behaviour::Raw(500, Vec::new()));
     let (closed, mute, failing) = (closed.url(), mute.url(), failing.url());
     let rows = [
-        ("none", NO_CREDENTIALS.to_vec(), misconfigured),
-        ("an id without its secret", NO_CREDENTIALS[1..].to_vec(), misconfigured),
-        ("an address that is no container's", in_container("http://192.0.2.1/"), misconfigured),
-        ("a container's, and nothing listens", in_container(&closed), unavailable),
-        ("a container's, and no answer", in_container(&mute), unavailable),
-        ("a container's that fails", in_container(&failing), unavailable),
+        ("there are no credentials", NO_CREDENTIALS.to_vec(), misconfigured),
+        ("the access key id is missing", NO_CREDENTIALS[1..].to_vec(), misconfigured),
+        (
+            "the URL is not a container's credentials endpoint",
+            container_credentials("http://192.0.2.1/"),
+            misconfigured,
+        ),
+        ("the container's endpoint refuses connections", container_credentials(&closed), unavailable),
+        ("the container's endpoint does not answer", container_credentials(&mute), unavailable),
+        ("the container's endpoint fails", container_credentials(&failing), unavailable),
     ];
-    join_all(rows.into_iter().map(async |(why, changes, expected)| {
-        let mut around = Surroundings::with(&changes).await;
-        let process = around.start();
-        around.api.ready().await;
+    join_all(rows.into_iter().map(async |(description, changes, expected)| {
+        let mut environment = Environment::with(&changes).await;
+        let process = environment.start();
+        environment.api.ready().await;
         let begun = Instant::now();
-        let answer = read(&around.api.invoke(&signed_now(BODY).function_url()).await.unwrap());
+        let answer = read(&environment.api.invoke(&signed_now(BODY).function_url()).await.unwrap());
         let took = begun.elapsed();
         let lines = process.stop().await.lines();
-        assert_eq!((answer.status, answer.code()), expected, "{why}: {lines:?}");
-        assert!(took < Duration::from_secs(9), "{why}: {took:?}");
-        assert_eq!(around.aws.entries(), Vec::<Value>::new(), "{why}");
-        assert!(lines.last().unwrap()["error"].as_str().unwrap().starts_with("PutEvents: "), "{why}: {lines:?}");
+        assert_eq!((answer.status, answer.code()), expected, "{description}: {lines:?}");
+        assert!(took < Duration::from_secs(9), "{description}: {took:?}");
+        assert_eq!(environment.aws.entries(), Vec::<Value>::new(), "{description}");
+        assert!(
+            lines.last().unwrap()["error"].as_str().unwrap().starts_with("PutEvents: "),
+            "{description}: {lines:?}"
+        );
     }))
     .await;
 }
 
 #[tokio::test]
-async fn a_containers_credentials_are_used_as_soon_as_they_can_be_had() {
+async fn container_credentials_are_used_as_soon_as_they_are_available() {
     let mut container = Endpoint::closed();
-    let mut around = Surroundings::with(&in_container(&container.url())).await;
-    let process = around.start();
-    let reply = around.api.invoke(&signed_now(BODY).function_url()).await.unwrap();
+    let mut environment = Environment::with(&container_credentials(&container.url())).await;
+    let process = environment.start();
+    let reply = environment.api.invoke(&signed_now(BODY).function_url()).await.unwrap();
     assert_eq!(read(&reply).code(), "bus-unavailable");
     container.open();
-    around.deliver().await;
+    environment.deliver().await;
     process.stop().await;
 }
 
-/// A configuration file of AWS's with this in it.
+/// Writes an AWS configuration file with this text and returns its path.
 fn profiles(name: &str, text: &str) -> String {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&path, text).unwrap();
@@ -503,9 +517,9 @@ fn profiles(name: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_profile_holds_what_no_variable_does() {
-    let mut around = Surroundings::with(&NO_CREDENTIALS).await;
-    let (right, wrong) = (around.aws.url(), Endpoint::closed().url());
+async fn a_profile_provides_the_settings_that_no_variable_sets() {
+    let mut environment = Environment::with(&NO_CREDENTIALS).await;
+    let (right, wrong) = (environment.aws.url(), Endpoint::closed().url());
     let file = profiles(
         "profiles",
         &format!(
@@ -517,30 +531,30 @@ async fn a_profile_holds_what_no_variable_does() {
         ),
     );
     for name in ["AWS_REGION", "AWS_ENDPOINT_URL"] {
-        around.set(name, "");
+        environment.set(name, "");
     }
-    around.set("AWS_CONFIG_FILE", &file);
+    environment.set("AWS_CONFIG_FILE", &file);
     for profile in ["", "other"] {
-        around.set("AWS_PROFILE", profile);
-        let process = around.start();
-        around.deliver().await;
+        environment.set("AWS_PROFILE", profile);
+        let process = environment.start();
+        environment.deliver().await;
         process.stop().await;
     }
-    assert_eq!(around.aws.entries().len(), 2);
+    assert_eq!(environment.aws.entries().len(), 2);
 
-    around.set("AWS_ENDPOINT_URL_EVENTBRIDGE", &wrong);
-    let process = around.start();
-    assert_eq!(around.invoke().await.code(), "bus-unavailable", "a variable comes before a profile");
+    environment.set("AWS_ENDPOINT_URL_EVENTBRIDGE", &wrong);
+    let process = environment.start();
+    assert_eq!(environment.invoke().await.code(), "bus-unavailable", "a variable takes precedence over a profile");
     process.stop().await;
 }
 
 #[tokio::test]
-async fn kinds_of_endpoints_are_those_of_the_variables() {
+async fn the_variables_for_fips_and_dual_stack_endpoints_are_applied() {
     for (variable, kind) in [("AWS_USE_FIPS_ENDPOINT", "FIPS"), ("AWS_USE_DUALSTACK_ENDPOINT", "Dualstack")] {
-        // Where they'd go is AWS; with an endpoint of ours they contradict it.
-        let mut around = Surroundings::with(&[(variable, "true")]).await;
-        let process = around.start();
-        around.invoke().await;
+        // These endpoints are AWS's own, so the test reads the SDK's error about the conflict with our custom endpoint.
+        let mut environment = Environment::with(&[(variable, "true")]).await;
+        let process = environment.start();
+        environment.invoke().await;
         let lines = process.stop().await.lines();
         let error = lines.last().unwrap()["error"].as_str().unwrap();
         assert!(error.contains(&format!("{kind} and custom endpoint are not supported")), "{error}");
@@ -548,50 +562,60 @@ async fn kinds_of_endpoints_are_those_of_the_variables() {
 }
 
 #[tokio::test]
-async fn a_profile_without_keys_of_its_own_is_told() {
-    let role = "role_arn = arn:aws:iam::123456789012:role/a\nsource_profile = default\n";
-    for (member, profile) in [
-        ("role_arn", role),
-        ("sso_session", "sso_session = ours\nsso_account_id = 123456789012\n"),
-        ("credential_process", "credential_process = /bin/true\n"),
-    ] {
-        let mut around = Surroundings::with(&NO_CREDENTIALS).await;
-        around.set("AWS_CONFIG_FILE", &profiles(member, &format!("[profile ours]\n{profile}")));
-        around.set("AWS_PROFILE", "ours");
-        let process = around.start();
-        assert_eq!(around.invoke().await.code(), "misconfigured");
+async fn a_profile_that_the_function_does_not_support_is_reported() {
+    let sso = "sso_session = ours\nsso_account_id = 123456789012\nsso_role_name = a\n\
+               [sso-session ours]\nsso_region = eu-central-1\nsso_start_url = https://example.com\n";
+    for (feature, profile) in [("sso", sso), ("credentials-process", "credential_process = /bin/true\n")] {
+        let mut environment = Environment::with(&NO_CREDENTIALS).await;
+        environment.set("AWS_CONFIG_FILE", &profiles(feature, &format!("[profile ours]\n{profile}")));
+        environment.set("AWS_PROFILE", "ours");
+        let process = environment.start();
+        assert_ne!(environment.invoke().await.status, 200, "{feature}");
         let lines = process.stop().await.lines();
-        let error = lines.last().unwrap()["error"].as_str().unwrap();
-        let expected = format!(
-            "the profile `ours` has `{member}` in the place of keys, which is not supported here; \
-             AWS CLI 2 prints its keys as variables: `aws configure export-credentials --format env`"
-        );
-        assert!(error.ends_with(&expected), "{error}");
+        let expected = format!("This behavior requires following cargo feature(s) enabled: {feature}");
+        assert!(lines.iter().any(|line| line["error"].to_string().contains(&expected)), "{feature}: {lines:?}");
     }
 }
 
 #[tokio::test]
-async fn a_wide_tolerance_is_warned_about() {
+async fn a_profile_can_assume_a_role() {
+    let mut environment = Environment::with(&NO_CREDENTIALS).await;
+    let response = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
+        <AccessKeyId>ASIAASSUMED</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken>\
+        <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+    environment.aws.always("AssumeRole", Behaviour::Raw(200, response.into()));
+    let role = "[profile ours]\nrole_arn = arn:aws:iam::123456789012:role/a\nsource_profile = keys\n\
+                [profile keys]\naws_access_key_id = AKIDMARKEDACCESSKEY\naws_secret_access_key = secret\n";
+    environment.set("AWS_CONFIG_FILE", &profiles("role", role));
+    environment.set("AWS_PROFILE", "ours");
+    let process = environment.start();
+    environment.deliver().await;
+    process.stop().await;
+    assert_eq!(environment.aws.calls("AssumeRole"), 1, "the role is assumed once");
+}
+
+#[tokio::test]
+async fn a_tolerance_of_more_than_an_hour_causes_a_warning() {
     for (seconds, warnings) in [
         ("3600", vec![]),
         (
             "3601",
             vec![
-                "WEBHOOK_TOLERANCE_SECONDS: 3601 s let a recorded delivery be sent again for as long; \
+                "WEBHOOK_TOLERANCE_SECONDS: a recorded delivery can be replayed for 3601 s; \
                  at most 3600 is advised, 300 is the default",
             ],
         ),
     ] {
-        let mut around = Surroundings::with(&[("WEBHOOK_TOLERANCE_SECONDS", seconds)]).await;
-        let process = around.start();
-        around.api.ready().await;
+        let mut environment = Environment::with(&[("WEBHOOK_TOLERANCE_SECONDS", seconds)]).await;
+        let process = environment.start();
+        environment.api.ready().await;
         let lines = process.stop().await.lines();
         assert!(lines.iter().all(|line| line["level"] == json!("WARN")), "{lines:?}");
         assert_eq!(lines.iter().map(|line| line["warning"].as_str().unwrap()).collect::<Vec<_>>(), warnings);
     }
 }
 
-/// An event whose every value, but those that the log line names, is marked.
+/// An event in which every value that the log line must not contain is marked.
 fn marked_event() -> Value {
     json!({
         "spec_version": "1",
@@ -610,11 +634,11 @@ fn marked_event() -> Value {
     })
 }
 
-/// What must not be found in the log, in lower case: the marks, the numbers, the secret.
+/// Texts that must not appear in the log, in lower case: the marks, the numbers and the secret.
 const MARKS: [&str; 5] = ["marked", "999888777666", "123456789z", "1760434167", "dgvzdhmtc2lnbi13axrolxroaxmtc2vjcmv0"];
 
 #[tokio::test]
-async fn nothing_of_a_delivery_is_logged_at_any_level() {
+async fn no_content_of_a_delivery_is_logged_at_any_level() {
     let marked = |mut envelope: Value| {
         envelope["headers"]["x-marked"] = json!("marked header");
         envelope["headers"]["user-agent"] = json!("marked agent");
@@ -645,64 +669,74 @@ async fn nothing_of_a_delivery_is_logged_at_any_level() {
         Behaviour::Answer(200, json!({"FailedEntryCount": 1, "Entries": [entry]}))
     };
     for format in ["JSON", "Text"] {
-        let mut around = Surroundings::with(&[
+        let mut environment = Environment::with(&[
             ("AWS_LAMBDA_LOG_FORMAT", format),
             ("AWS_LAMBDA_LOG_LEVEL", "TRACE"),
             ("RUST_LOG", "trace"),
             ("RUST_BACKTRACE", "full"),
         ])
         .await;
-        let process = around.start();
+        let process = environment.start();
         let mut signatures = Vec::new();
-        for (why, envelope, behaviour, status) in [
+        for (description, envelope, behaviour, status) in [
             ("valid", valid(), None, 200),
-            ("a host that is none", tampered("/headers/host", "marked host"), None, 200),
-            ("a violation", with("type", json!("Marked.Type")), None, 400),
-            ("violations everywhere", with("spec_version", json!({"marked": "marked"})), None, 400),
-            ("malformed", marked(signed_now("{\"marked\": \"marked\" marked}").function_url()), None, 400),
-            ("no object", marked(signed_now("\"marked\"").function_url()), None, 400),
-            ("no HTTP header", tampered("/headers/user-agent", "marked\r\nline"), None, 400),
-            ("another method", tampered("/requestContext/http/method", "MARKED"), None, 405),
-            ("another content type", tampered("/headers/content-type", "marked/type"), None, 415),
-            ("too large", tampered("/body", &"marked".repeat(200_000)), None, 413),
-            ("forged", tampered("/headers/webhook-signature", "v1,marked"), None, 401),
-            ("an id that is none", tampered("/headers/webhook-id", "marked id"), None, 401),
-            ("a timestamp that is none", tampered("/headers/webhook-timestamp", "marked time"), None, 401),
-            ("stale", marked(stale.function_url()), None, 401),
-            ("the bus quotes it, refusing", valid(), Some(quoting("ValidationException")), 422),
-            ("the bus quotes it, refusing the entry", valid(), Some(quoting_entry("MalformedDetail")), 422),
-            ("the bus quotes it, failing", valid(), Some(quoting("InternalException")), 200),
-            ("the bus answers no JSON", valid(), Some(Behaviour::Raw(200, b"{marked".to_vec())), 200),
+            ("the host is invalid", tampered("/headers/host", "marked host"), None, 200),
+            ("the type violates the contract", with("type", json!("Marked.Type")), None, 400),
+            (
+                "the version is an object with marked members",
+                with("spec_version", json!({"marked": "marked"})),
+                None,
+                400,
+            ),
+            (
+                "the body is malformed JSON",
+                marked(signed_now("{\"marked\": \"marked\" marked}").function_url()),
+                None,
+                400,
+            ),
+            ("the body is not a JSON object", marked(signed_now("\"marked\"").function_url()), None, 400),
+            ("a header contains a line break", tampered("/headers/user-agent", "marked\r\nline"), None, 200),
+            ("the method is unknown", tampered("/requestContext/http/method", "MARKED"), None, 405),
+            ("the content type is unknown", tampered("/headers/content-type", "marked/type"), None, 200),
+            ("the body is too large", marked(signed_now(&"marked".repeat(200_000)).function_url()), None, 413),
+            ("the signature is forged", tampered("/headers/webhook-signature", "v1,marked"), None, 401),
+            ("the webhook id is invalid", tampered("/headers/webhook-id", "marked id"), None, 401),
+            ("the timestamp is invalid", tampered("/headers/webhook-timestamp", "marked time"), None, 401),
+            ("the timestamp is stale", marked(stale.function_url()), None, 401),
+            ("the bus rejects the call and quotes the event", valid(), Some(quoting("ValidationException")), 422),
+            ("the bus rejects the entry and quotes the event", valid(), Some(quoting_entry("MalformedDetail")), 422),
+            ("the bus fails and quotes the event", valid(), Some(quoting("InternalException")), 200),
+            ("the bus answers with invalid JSON", valid(), Some(Behaviour::Raw(200, b"{marked".to_vec())), 200),
             ("the bus resets the connection", valid(), Some(Behaviour::Reset), 200),
             ("the bus denies the entry", valid(), Some(quoting_entry("AccessDeniedException")), 500),
         ] {
             if let Some(behaviour) = behaviour {
-                around.aws.once("PutEvents", behaviour);
+                environment.aws.once("PutEvents", behaviour);
             }
-            let reply = around.api.invoke(&envelope).await.unwrap();
-            assert_eq!(read(&reply).status, status, "{why}: {reply}");
+            let reply = environment.api.invoke(&envelope).await.unwrap();
+            assert_eq!(read(&reply).status, status, "{description}: {reply}");
             signatures
                 .push(envelope["headers"]["webhook-signature"].as_str().unwrap().replace("v1,", "").to_lowercase());
         }
-        let error = around.api.invoke(&json!({"marked": marked_event()})).await.unwrap_err();
-        assert_eq!(error["errorType"], json!("UnknownEvent"));
-        let Ended { stdout, stderr, .. } = process.stop().await;
+        let error = environment.api.invoke(&json!({"marked": marked_event()})).await.unwrap_err();
+        assert_eq!(error["errorType"], json!("UnknownInvocation"));
+        let Output { stdout, stderr, .. } = process.stop().await;
 
-        assert!(stdout.lines().count() >= 20, "the log is there: {stdout}");
+        assert!(stdout.lines().count() >= 20, "the log should have a line for each delivery: {stdout}");
         assert_eq!(stderr, "");
         for mark in MARKS.into_iter().chain(signatures.iter().map(String::as_str)) {
             let found = stdout.lines().find(|line| line.to_lowercase().contains(mark));
-            assert_eq!(found, None, "{mark} is logged");
+            assert_eq!(found, None, "the log contains {mark}");
         }
     }
 }
 
-/// The SDK's error shows the whole request then, in its text.
+/// In this case, the text of the SDK's error contains the whole request.
 #[tokio::test]
-async fn nothing_of_a_delivery_is_logged_when_the_endpoint_is_no_url() {
-    let mut around = Surroundings::with(&[("AWS_ENDPOINT_URL", "no-url"), ("AWS_LAMBDA_LOG_LEVEL", "TRACE")]).await;
-    let process = around.start();
-    let reply = around.api.invoke(&signed_now(&marked_event().to_string()).function_url()).await.unwrap();
+async fn no_content_of_a_delivery_is_logged_when_the_endpoint_is_not_a_url() {
+    let mut environment = Environment::with(&[("AWS_ENDPOINT_URL", "no-url"), ("AWS_LAMBDA_LOG_LEVEL", "TRACE")]).await;
+    let process = environment.start();
+    let reply = environment.api.invoke(&signed_now(&marked_event().to_string()).function_url()).await.unwrap();
     assert_eq!(read(&reply).code(), "bus-unavailable");
     let stdout = process.stop().await.stdout.to_lowercase();
     assert!(stdout.contains("failed to apply endpoint `no-url`"), "{stdout}");

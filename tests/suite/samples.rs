@@ -1,4 +1,5 @@
-//! Do the samples work as they are? Each is what the generator makes of its body, and is answered as its name says.
+//! Tests of the samples in `events/`: the generator produces exactly these files, and the function forwards or refuses
+//! each of them as its name indicates.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,19 +8,19 @@ use std::{
 };
 
 use scalekit_eventbridge::{
-    catalogue::EventType,
     secret::{DEVELOPMENT_SECRET, Keyring},
     signature::Key,
 };
+use scalekit_events::catalogue::EventType;
 use serde_json::{Value, json};
 
-use crate::{app::App, generator};
+use crate::support::app::App;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("events")
 }
 
-/// Every sample in a folder of `events/`, by its name; not those of folders in it.
+/// The JSON files of a folder by name, without those in its subfolders.
 fn files(folder: &Path) -> BTreeMap<String, String> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -33,7 +34,8 @@ fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// The function as it runs locally: with the development secret; the time is when the samples were signed.
+/// The function with the development secret, as it runs locally. Its clock shows the time at which the samples were
+/// signed.
 async fn local_app() -> App {
     let mut app = App::start().await;
     app.function.keyring = Keyring::fixed(vec![Key::parse(DEVELOPMENT_SECRET).unwrap()]);
@@ -41,8 +43,8 @@ async fn local_app() -> App {
 }
 
 #[test]
-fn the_envelopes_are_what_the_generator_makes() {
-    let generated = generator::samples(&folder()).unwrap();
+fn the_samples_are_the_generators_output() {
+    let generated = test_support::samples(&folder()).unwrap();
     let mut committed = files(&folder());
     for subfolder in ["transports", "refused"] {
         let files = files(&folder().join(subfolder)).into_iter();
@@ -55,15 +57,14 @@ fn the_envelopes_are_what_the_generator_makes() {
 }
 
 #[test]
-fn there_is_one_for_each_type() {
-    let expected: BTreeSet<_> = EventType::CATALOGUED.iter().map(|kind| format!("{kind}.json")).collect();
-    assert_eq!(expected.len(), 41);
+fn each_event_type_has_one_sample() {
+    let expected: BTreeSet<_> = EventType::KNOWN.iter().map(|kind| format!("{kind}.json")).collect();
     assert_eq!(files(&folder()).into_keys().collect::<BTreeSet<_>>(), expected);
     assert_eq!(files(&folder().join("bodies")).into_keys().collect::<BTreeSet<_>>(), expected);
 }
 
 #[tokio::test]
-async fn each_is_forwarded_as_the_event_that_it_is_named_for() {
+async fn each_sample_is_forwarded_with_the_type_in_its_name() {
     let app = local_app().await;
     for (name, envelope) in files(&folder()) {
         let event_type = name.strip_suffix(".json").unwrap();
@@ -76,19 +77,19 @@ async fn each_is_forwarded_as_the_event_that_it_is_named_for() {
         let object = EventType::parse(event_type).unwrap().usual_object().unwrap();
         assert_eq!(parse(&body)["object"], json!(object.as_str()), "{name}");
     }
-    assert_eq!(app.bus.entries().len(), 41);
+    assert_eq!(app.bus.entries().len(), EventType::KNOWN.len());
     assert!(app.lines().iter().all(|line| line["catalogued"] == json!(true)), "{}", app.log());
 }
 
 #[test]
-fn each_body_is_another_event() {
+fn each_body_has_its_own_event_id() {
     let bodies = files(&folder().join("bodies"));
     let ids: BTreeSet<_> = bodies.values().map(|body| parse(body)["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids.len(), bodies.len());
 }
 
 #[tokio::test]
-async fn each_transport_carries_the_same_event() {
+async fn each_transport_sample_carries_the_same_event() {
     let app = local_app().await;
     let transports = files(&folder().join("transports"));
     assert_eq!(transports.keys().collect::<Vec<_>>(), ["base64.json", "http-api.json", "rest-api.json"]);
@@ -101,7 +102,7 @@ async fn each_transport_carries_the_same_event() {
 }
 
 #[tokio::test]
-async fn each_refused_one_is_refused_for_what_its_name_says() {
+async fn each_refused_sample_is_refused_for_the_reason_in_its_name() {
     let app = local_app().await;
     let mut refused = files(&folder().join("refused"));
     for (name, status, code, pointers) in [
@@ -121,12 +122,12 @@ async fn each_refused_one_is_refused_for_what_its_name_says() {
 }
 
 #[test]
-fn no_body_holds_a_secret_or_a_real_address() {
+fn no_body_contains_a_secret_or_a_real_address() {
     for (name, body) in files(&folder().join("bodies")) {
         for start in
             ["whsec_", "AKIA", "ASIA", "-----BEGIN", "eyJ", "xox", "ghp_", "gho_", "sk_", "AIza", "Bearer ", "Basic "]
         {
-            assert!(!body.contains(start), "{name} holds a `{start}…`");
+            assert!(!body.contains(start), "{name} contains a `{start}…`");
         }
         let is_in_word = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
         for word in body.split(|c| !is_in_word(c)) {
@@ -135,16 +136,16 @@ fn no_body_holds_a_secret_or_a_real_address() {
                 word.contains(|c: char| c.is_ascii_lowercase()),
                 word.contains(|c: char| c.is_ascii_digit()),
             ];
-            assert!(word.len() < 20 || kinds.contains(&false), "{name} holds `{word}`, which looks like a secret");
+            assert!(word.len() < 20 || kinds.contains(&false), "{name} contains `{word}`, which looks like a secret");
         }
-        // RFC 2606's domains are nobody's.
+        // RFC 2606 reserves these domains for examples.
         for (at, separator) in body.match_indices("://").chain(body.match_indices('@')) {
             let rest = &body[at + separator.len()..];
             let host = rest.split(['/', '"', ':', '?']).next().unwrap();
             let is_example = ["com", "net", "org"].iter().any(|top| {
                 host.strip_suffix(&format!("example.{top}")).is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
             });
-            assert!(is_example, "{name} holds an address at `{host}`");
+            assert!(is_example, "{name} contains an address at `{host}`");
         }
     }
 }

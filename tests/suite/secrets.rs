@@ -1,4 +1,5 @@
-//! Which keys verify, and when: the secret in Secrets Manager is pasted late, rotated, broken, and out of reach.
+//! Tests of the signing secret in Secrets Manager: which keys verify a delivery when the secret is missing, invalid,
+//! rotated or unreachable.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use scalekit_eventbridge::{
@@ -6,23 +7,25 @@ use scalekit_eventbridge::{
     secret::{DEVELOPMENT_SECRET, Keyring, PLACEHOLDER},
     signature::Key,
 };
+use serde_json::json;
 use tracing::instrument::WithSubscriber;
 
+use test_support::SignedDelivery;
+
 use crate::{
-    app::{App, BODY, NOW, SECRET, at, context, http_client, read},
-    endpoint::{Behaviour, Endpoint, failed_call},
-    envelope::SignedDelivery,
+    support::app::{App, BODY, NOW, SECRET, at, context, http_client, read},
+    support::endpoint::{Behaviour, Endpoint, failed_call},
 };
 
 const ARN: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:scalekit-AbCdEf";
 const DAY: u64 = 24 * 60 * 60;
 
-/// The secret that the next rotation brings.
+/// The secret that replaces [`SECRET`] in a rotation.
 fn next_secret() -> String {
     format!("whsec_{}", BASE64_STANDARD.encode([9; 32]))
 }
 
-/// Yet another one.
+/// A third secret.
 fn other_secret() -> String {
     format!("whsec_{}", BASE64_STANDARD.encode([5; 32]))
 }
@@ -33,7 +36,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A function that has started with this secret, created just now.
+    /// Starts a function whose current secret has this value and was created at [`NOW`].
     async fn start(value: Option<&str>) -> Self {
         Self::on_lambda(value, false).await
     }
@@ -47,7 +50,7 @@ impl Fixture {
         Self { app, store }
     }
 
-    /// The status of a delivery signed with this secret at this time, and the problem's code.
+    /// Delivers an event that is signed with this secret at this time. Returns the status and the problem's code.
     async fn deliver(&self, secret: &str, time: u64) -> (u16, Option<String>) {
         let delivery = SignedDelivery::new(&Key::parse(secret).unwrap(), "msg_1", time, BODY.as_bytes());
         let answer = read(&self.app.invoke_at(&delivery.function_url(), at(time)).await.unwrap());
@@ -59,7 +62,7 @@ impl Fixture {
     }
 
     #[track_caller]
-    fn reads(&self, expected: usize) {
+    fn assert_reads(&self, expected: usize) {
         assert_eq!(self.store.requests("GetSecretValue").len(), expected);
     }
 }
@@ -91,58 +94,64 @@ fn unavailable() -> (u16, Option<String>) {
 }
 
 #[tokio::test]
-async fn the_forms_of_a_value() {
+async fn every_supported_format_of_the_secret_is_read() {
     let next = next_secret();
-    for (why, value) in [
-        ("text", SECRET.to_owned()),
-        ("text with white space around", format!("  {SECRET}\n")),
-        ("several", format!("{next},{SECRET}")),
-        ("the console's JSON", format!(r#"{{"signing_secret":"{SECRET}"}}"#)),
-        ("JSON with several, one of them a list", format!(r#" {{"a":"{next}","b":"{next} {SECRET}"}}"#)),
-        ("one that is usable beside one that isn't", format!("whsec_short {SECRET}")),
-        ("JSON with something else in it", format!(r#"{{"owner":"platform team","secret":"{SECRET}"}}"#)),
+    for (description, value) in [
+        ("plain text", SECRET.to_owned()),
+        ("plain text with white space before and after it", format!("  {SECRET}\n")),
+        ("several secrets separated by a comma", format!("{next},{SECRET}")),
+        ("a JSON object, as the console stores it", format!(r#"{{"signing_secret":"{SECRET}"}}"#)),
+        (
+            "a JSON object with several members, one with two secrets",
+            format!(r#" {{"a":"{next}","b":"{next} {SECRET}"}}"#),
+        ),
+        ("a valid secret after an invalid one", format!("whsec_short {SECRET}")),
+        ("a JSON object with another member", format!(r#"{{"owner":"platform team","secret":"{SECRET}"}}"#)),
     ] {
         let fixture = Fixture::start(Some(&value)).await;
-        assert_eq!(fixture.deliver(SECRET, NOW).await, ok(), "{why}");
+        assert_eq!(fixture.deliver(SECRET, NOW).await, ok(), "{description}");
     }
 }
 
 #[tokio::test]
-async fn without_a_usable_key_every_delivery_is_told_to_come_again() {
-    for (why, value, told) in [
-        ("no secret at all", None, "there is no current version of the secret"),
-        ("empty", Some(""), "the value holds no secret"),
-        ("the placeholder", Some(PLACEHOLDER), "the value still is the template's placeholder"),
-        ("something else", Some("hunter2"), "the value holds, as secret 1 of 1, one that does not start with `whsec_`"),
+async fn without_a_usable_key_every_delivery_is_answered_with_503() {
+    for (description, value, error) in [
+        ("no value", None, "GetSecretValue: ResourceNotFoundException (HTTP 400): no such version"),
+        ("an empty value", Some(""), "it contains no signing secret"),
+        ("the placeholder", Some(PLACEHOLDER), "it is still the template's placeholder"),
+        ("text that is not a secret", Some("hunter2"), "secret 1 of 1 is invalid: it does not start with `whsec_`"),
+        ("a JSON array", Some("[\"whsec_a\"]"), "secret 1 of 1 is invalid: it does not start with `whsec_`"),
         (
-            "a JSON array",
-            Some("[\"whsec_a\"]"),
-            "the value holds, as secret 1 of 1, one that does not start with `whsec_`",
+            "a JSON object with a number",
+            Some(r#"{"a":1}"#),
+            "it is a JSON object, but no member contains a secret that starts with `whsec_`",
         ),
-        ("JSON of numbers", Some(r#"{"a":1}"#), "the value is not a JSON object of strings"),
-        ("an empty JSON object", Some("{}"), "the value holds no secret"),
         (
-            "the development secret",
-            Some(DEVELOPMENT_SECRET),
-            "the value holds, as secret 1 of 1, the published development secret",
+            "an empty JSON object",
+            Some("{}"),
+            "it is a JSON object, but no member contains a secret that starts with `whsec_`",
         ),
+        ("the development secret", Some(DEVELOPMENT_SECRET), "secret 1 of 1 is the published development secret"),
     ] {
         let fixture = Fixture::on_lambda(value, true).await;
-        assert_eq!(fixture.deliver(SECRET, NOW).await, unavailable(), "{why}");
-        assert_eq!(fixture.deliver(DEVELOPMENT_SECRET, NOW).await, unavailable(), "{why}");
+        assert_eq!(fixture.deliver(SECRET, NOW).await, unavailable(), "{description}");
+        assert_eq!(fixture.deliver(DEVELOPMENT_SECRET, NOW).await, unavailable(), "{description}");
         let log = fixture.app.log();
-        assert!(log.contains(told), "{why}: {log}");
-        assert!(log.contains(&format!("aws secretsmanager put-secret-value --secret-id {ARN}")), "{why}: {log}");
-        assert!(!log.contains("hunter2") && !log.contains("whsec_a\""), "{why}: {log}");
+        assert!(log.contains(error), "{description}: {log}");
+        assert!(
+            log.contains(&format!("aws secretsmanager put-secret-value --region eu-central-1 --secret-id {ARN}")),
+            "{description}: {log}"
+        );
+        assert!(!log.contains("hunter2") && !log.contains("whsec_a\""), "{description}: {log}");
     }
 }
 
 #[tokio::test]
-async fn deploy_first_and_paste_later() {
+async fn a_secret_that_is_stored_after_the_deployment_is_used_within_ten_seconds() {
     let fixture = Fixture::start(Some(PLACEHOLDER)).await;
     assert_eq!(fixture.deliver(SECRET, NOW + 9).await, unavailable());
     fixture.store.set_secret("AWSCURRENT", Some((SECRET, Some(NOW + 9))));
-    assert_eq!(fixture.deliver(SECRET, NOW + 9).await, unavailable(), "read less than ten seconds ago");
+    assert_eq!(fixture.deliver(SECRET, NOW + 9).await, unavailable(), "the last read was less than ten seconds ago");
     assert_eq!(fixture.deliver(SECRET, NOW + 10).await, ok());
 }
 
@@ -152,80 +161,84 @@ async fn a_rotation_loses_no_delivery() {
     let fixture = Fixture::start(Some(SECRET)).await;
     assert_eq!(fixture.deliver(SECRET, NOW).await, ok());
 
-    // Scalekit may sign with either while the new secret spreads.
+    // During a rotation, Scalekit may sign with either secret.
     let rotated = NOW + 60;
     fixture.store.set_secret("AWSPREVIOUS", Some((SECRET, Some(NOW))));
     fixture.store.set_secret("AWSCURRENT", Some((&next, Some(rotated))));
-    assert_eq!(fixture.deliver(&next, rotated + 1).await, ok(), "the mismatch reads the new one");
-    assert_eq!(fixture.deliver(SECRET, rotated + 2).await, ok(), "the old one verifies for a day");
+    assert_eq!(fixture.deliver(&next, rotated + 1).await, ok(), "the mismatch should cause a read of the new secret");
+    assert_eq!(fixture.deliver(SECRET, rotated + 2).await, ok(), "the old secret should verify for a day");
     assert_eq!(fixture.deliver(SECRET, rotated + DAY - 1).await, ok());
     assert_eq!(fixture.deliver(SECRET, rotated + DAY).await, forged());
     assert_eq!(fixture.deliver(&next, rotated + DAY).await, ok());
 }
 
 #[tokio::test]
-async fn the_previous_version_verifies_for_a_day_from_the_current_ones_creation() {
+async fn the_previous_version_verifies_for_a_day_after_the_current_version_was_created() {
     let next = next_secret();
-    for (why, created, expected) in [
-        ("just now", Some(NOW), ok()),
-        ("a second less than a day ago", Some(NOW - DAY + 1), ok()),
-        ("a day ago", Some(NOW - DAY), forged()),
-        ("nobody knows when", None, ok()),
+    for (description, created, expected) in [
+        ("created now", Some(NOW), ok()),
+        ("created a second less than a day ago", Some(NOW - DAY + 1), ok()),
+        ("created a day ago", Some(NOW - DAY), forged()),
+        ("creation time unknown", None, ok()),
     ] {
         let fixture = Fixture::start(None).await;
         fixture.store.set_secret("AWSCURRENT", Some((&next, created)));
         fixture.store.set_secret("AWSPREVIOUS", Some((SECRET, Some(0))));
         fixture.app.function.keyring.refresh(at(NOW + 300)).await;
-        // The look at the clock is the delivery's own.
-        assert_eq!(fixture.deliver(SECRET, NOW).await, expected, "{why}");
-        assert_eq!(fixture.deliver(&next, NOW).await, ok(), "{why}");
+        // The age is computed at the time of the delivery, not of the read.
+        assert_eq!(fixture.deliver(SECRET, NOW).await, expected, "{description}");
+        assert_eq!(fixture.deliver(&next, NOW).await, ok(), "{description}");
     }
 }
 
 #[tokio::test]
-async fn emergency_revocation() {
+async fn a_secret_without_a_stage_is_revoked_within_five_minutes() {
     let next = next_secret();
     let fixture = Fixture::start(Some(SECRET)).await;
-    // The old version's stage is taken away: nothing is left that verifies it.
+    // No stage refers to the old version any more.
     fixture.store.set_secret("AWSCURRENT", Some((&next, Some(NOW + 1))));
-    assert_eq!(fixture.deliver(SECRET, NOW + 299).await, ok(), "within five minutes the key in memory is in use");
-    assert_eq!(fixture.deliver(SECRET, NOW + 300).await, ok(), "the read is beside this one");
+    assert_eq!(fixture.deliver(SECRET, NOW + 299).await, ok(), "the key in memory should be used for five minutes");
+    assert_eq!(
+        fixture.deliver(SECRET, NOW + 300).await,
+        ok(),
+        "the new version is read in parallel with this delivery"
+    );
     assert_eq!(fixture.deliver(SECRET, NOW + 301).await, forged());
 }
 
 #[tokio::test]
-async fn how_often_the_secret_is_read() {
+async fn the_secret_is_read_every_five_minutes_and_after_a_mismatch_every_ten_seconds_at_most() {
     let fixture = Fixture::start(Some(SECRET)).await;
-    fixture.reads(2);
+    fixture.assert_reads(2);
     assert_eq!(fixture.deliver(SECRET, NOW + 299).await, ok());
-    fixture.reads(2);
+    fixture.assert_reads(2);
     assert_eq!(fixture.deliver(SECRET, NOW + 300).await, ok());
-    fixture.reads(4);
-    // Forged deliveries can't hammer the service.
+    fixture.assert_reads(4);
+    // Forged deliveries must not cause a read each.
     for _ in 0..20 {
         assert_eq!(fixture.deliver(&next_secret(), NOW + 309).await, forged());
     }
-    fixture.reads(4);
+    fixture.assert_reads(4);
     assert_eq!(fixture.deliver(&next_secret(), NOW + 310).await, forged());
-    fixture.reads(6);
+    fixture.assert_reads(6);
     assert_eq!(fixture.deliver(&next_secret(), NOW + 310).await, forged());
-    fixture.reads(6);
-    // A day after the current version was made, the previous one is of no interest.
+    fixture.assert_reads(6);
+    // A day after the current version was created, the previous version is no longer read.
     assert_eq!(fixture.deliver(SECRET, NOW + DAY).await, ok());
-    fixture.reads(7);
+    fixture.assert_reads(7);
 }
 
 #[tokio::test]
-async fn deliveries_that_come_together_read_once() {
+async fn concurrent_deliveries_share_one_read() {
     let fixture = Fixture::start(Some(&next_secret())).await;
     fixture.store.set_secret("AWSCURRENT", Some((SECRET, Some(NOW))));
     let (one, two) = tokio::join!(fixture.deliver(SECRET, NOW + 10), fixture.deliver(SECRET, NOW + 10));
     assert_eq!((one, two), (ok(), ok()));
-    fixture.reads(4);
+    fixture.assert_reads(4);
 }
 
 #[tokio::test]
-async fn keys_in_memory_stay_in_use_while_the_store_is_out_of_reach() {
+async fn keys_in_memory_stay_in_use_while_the_secret_cannot_be_read() {
     for behaviour in [
         failed_call(400, "AccessDeniedException"),
         failed_call(500, "InternalServiceError"),
@@ -243,7 +256,7 @@ async fn keys_in_memory_stay_in_use_while_the_store_is_out_of_reach() {
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_holds_a_delivery_up_for_two_seconds_at_most() {
+async fn a_read_that_hangs_delays_a_delivery_by_two_seconds_at_most() {
     let fixture = Fixture::start(Some(SECRET)).await;
     fixture.store.always("GetSecretValue", Behaviour::Hang);
     let started = std::time::Instant::now();
@@ -252,48 +265,64 @@ async fn a_store_that_hangs_holds_a_delivery_up_for_two_seconds_at_most() {
 }
 
 #[tokio::test]
-async fn a_store_that_hangs_takes_no_answer_away() {
+async fn a_read_that_hangs_does_not_change_the_answer_to_a_forwarded_delivery() {
     let Fixture { app, store } = Fixture::start(Some(SECRET)).await;
     store.always("GetSecretValue", Behaviour::Hang);
     let now = at(NOW + 5 * 60);
     let delivery = SignedDelivery::new(&Key::parse(SECRET).unwrap(), "msg_1", NOW + 5 * 60, BODY.as_bytes());
     let second = context(now, std::time::Duration::from_secs(1));
     let answer = read(&app.invoke_with(&delivery.function_url(), second, now).await.unwrap());
-    assert_eq!(answer.status, 200, "the bus has it, and there is a second to say so: {answer:?}");
-    assert_eq!(store.calls("GetSecretValue"), 3, "two versions at the start, and now one");
+    assert_eq!(answer.status, 200, "the bus accepted the event and a second is left to answer: {answer:?}");
+    assert_eq!(store.calls("GetSecretValue"), 3, "the start should read two versions, and the delivery one");
 }
 
 #[tokio::test]
-async fn when_just_the_previous_version_is_out_of_reach() {
+async fn keys_are_kept_while_only_the_previous_version_cannot_be_read() {
     let next = next_secret();
     let fixture = Fixture::start(Some(SECRET)).await;
     fixture.store.set_secret("AWSCURRENT", Some((&next, Some(NOW))));
     fixture.store.fail_stage("AWSPREVIOUS");
     for time in [NOW + 10, NOW + 20, NOW + 30] {
         assert_eq!(fixture.deliver(&next, time).await, ok());
-        assert_eq!(fixture.deliver(SECRET, time).await, ok(), "what was current before is held as the previous one");
-        assert_eq!(fixture.deliver(&other_secret(), time).await, forged(), "and the mismatch reads again");
-        assert_eq!(fixture.app.function.keyring.keys().at(at(time)).count(), 2, "once, however often that happens");
+        assert_eq!(
+            fixture.deliver(SECRET, time).await,
+            ok(),
+            "the key that was current before should be kept as the previous one"
+        );
+        assert_eq!(fixture.deliver(&other_secret(), time).await, forged(), "the mismatch should cause another read");
+        assert_eq!(
+            fixture.app.function.keyring.keys().valid_at(at(time)).count(),
+            2,
+            "the key should be kept once, however often the read fails"
+        );
     }
     let third = other_secret();
     fixture.store.set_secret("AWSCURRENT", Some((&third, Some(NOW))));
     assert_eq!(fixture.deliver(&third, NOW + 40).await, ok());
     assert_eq!(fixture.deliver(&next, NOW + 40).await, ok());
-    assert_eq!(fixture.deliver(SECRET, NOW + 40).await, forged(), "what was replaced twice is gone");
+    assert_eq!(fixture.deliver(SECRET, NOW + 40).await, forged(), "a key that was replaced twice should not be kept");
 }
 
 #[tokio::test]
-async fn a_current_version_without_a_key_leaves_the_previous_one_in_use() {
+async fn the_previous_version_stays_in_use_for_a_day_when_the_current_one_has_no_usable_key() {
     let fixture = Fixture::start(None).await;
     fixture.store.set_secret("AWSCURRENT", Some(("whsec_pasted-in-haste", Some(NOW))));
     fixture.store.set_secret("AWSPREVIOUS", Some((SECRET, Some(0))));
     assert_eq!(fixture.deliver(SECRET, NOW + 10).await, ok());
-    assert!(fixture.app.log().contains("the signing secret's current version gives no key"), "{}", fixture.app.log());
-    assert_eq!(fixture.deliver(SECRET, NOW + DAY).await, unavailable(), "for a day, as after any rotation");
+    assert!(
+        fixture.app.log().contains("the current version of the signing secret has no usable key"),
+        "{}",
+        fixture.app.log()
+    );
+    assert_eq!(
+        fixture.deliver(SECRET, NOW + DAY).await,
+        unavailable(),
+        "the previous version should verify for a day only, as after any rotation"
+    );
 }
 
 #[tokio::test]
-async fn a_read_that_fails_for_a_moment_is_tried_again() {
+async fn a_read_that_fails_once_is_retried() {
     let fixture = Fixture::start(Some(&next_secret())).await;
     fixture.store.set_secret("AWSCURRENT", Some((SECRET, Some(NOW))));
     fixture.store.once("GetSecretValue", Behaviour::Reset);
@@ -301,24 +330,56 @@ async fn a_read_that_fails_for_a_moment_is_tried_again() {
 }
 
 #[tokio::test]
-async fn clocks_that_disagree_a_little_do_not_read_more_often() {
+async fn small_clock_differences_do_not_cause_additional_reads() {
     let fixture = Fixture::start(Some(SECRET)).await;
-    fixture.reads(2);
+    fixture.assert_reads(2);
     for earlier in 0..10 {
         assert_eq!(fixture.deliver(&next_secret(), NOW - earlier).await, forged());
     }
-    fixture.reads(2);
+    fixture.assert_reads(2);
     assert_eq!(fixture.deliver(&next_secret(), NOW - 10).await, forged());
-    fixture.reads(4);
+    fixture.assert_reads(4);
 }
 
 #[tokio::test]
-async fn no_key_is_shown() {
+async fn no_key_appears_in_debug_output_or_in_the_log() {
     let next = next_secret();
     let fixture = Fixture::start(Some(&format!("{SECRET} {next} whsec_AAAA"))).await;
     assert_eq!(fixture.deliver(SECRET, NOW).await, ok());
     let shown = format!("{:?} {}", fixture.app.function.keyring.keys(), fixture.app.log());
     for secret in [SECRET, &next, "whsec_AAAA"] {
         assert!(!shown.contains(&secret[6..]), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_binary_secret_is_read_like_a_text() {
+    let fixture = Fixture::start(None).await;
+    let binary = BASE64_STANDARD.encode(format!("\u{feff}{{\"client_id\":\"skc_1\",\"secret\":\"{SECRET}\"}}\r\n"));
+    let version = json!({"VersionId": "v1", "SecretBinary": binary});
+    fixture.store.always("GetSecretValue", Behaviour::Answer(200, version));
+    assert_eq!(fixture.deliver(SECRET, NOW + 10).await, ok());
+}
+
+#[tokio::test]
+async fn a_warning_about_a_version_is_logged_once() {
+    let fixture = Fixture::start(None).await;
+    let version = |id| {
+        let version = json!({"VersionId": id, "SecretString": format!("{SECRET} whsec_short"), "CreatedDate": 1});
+        Behaviour::Answer(200, version)
+    };
+    let warnings = |fixture: &Fixture| {
+        let lines = fixture.app.lines();
+        lines.iter().filter(|line| line["message"].to_string().contains("a key in the signing secret")).count()
+    };
+    fixture.store.always("GetSecretValue", version("1"));
+    for time in [NOW + 10, NOW + 310, NOW + 610] {
+        assert_eq!(fixture.deliver(SECRET, time).await, ok());
+        assert_eq!(warnings(&fixture), 1, "of the first version");
+    }
+    fixture.store.always("GetSecretValue", version("2"));
+    for time in [NOW + 910, NOW + 1210] {
+        assert_eq!(fixture.deliver(SECRET, time).await, ok());
+        assert_eq!(warnings(&fixture), 2, "of the second version");
     }
 }

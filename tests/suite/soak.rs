@@ -1,14 +1,15 @@
-//! The soak: distinct deliveries, many at once, while the bus and the queue fail at random; the sender sends again what
-//! isn't acknowledged, and the queue is drained in the end. What was acknowledged is then on the bus, all of it.
+//! The soak test sends many distinct deliveries at once while the bus and the queue fail at random. The sender retries
+//! deliveries that are not acknowledged, and the parking queue is drained at the end. Every acknowledged event must
+//! then be on the bus.
 //!
-//! `cargo test` runs a short form. The long one, of a few minutes:
+//! `cargo test` runs a short version. The long version takes a few minutes:
 //!
 //! ```sh
 //! SOAK_DELIVERIES=50000 cargo test --release --test suite soak
 //! ```
 //!
-//! Faults are drawn from a seed (`SOAK_SEED`), which is printed with the figures. Which delivery meets which fault depends
-//! on the timing too, so that a seed repeats the weather, not the run.
+//! The faults are derived from a seed (`SOAK_SEED`), which is printed with the figures. Which delivery meets which
+//! fault also depends on the timing, so a seed reproduces the sequence of faults but not the whole run.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -25,28 +26,30 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use test_support::SignedDelivery;
+
 use crate::{
-    app::{App, NOW, at, batch, context, key, message},
-    endpoint::{Behaviour, Recorded, event_id, failed_call},
-    envelope::SignedDelivery,
+    support::app::{App, NOW, at, batch, context, key, message},
+    support::endpoint::{Behaviour, Recorded, event_id, failed_call},
 };
 
-/// How many deliveries there are unless `SOAK_DELIVERIES` says so.
+/// The number of deliveries unless `SOAK_DELIVERIES` is set.
 const DELIVERIES: u64 = 1_500;
 
-/// How many deliveries are under way at once.
-const AT_ONCE: usize = 64;
+/// The number of concurrent deliveries.
+const CONCURRENT_DELIVERIES: usize = 64;
 
-/// How often the sender sends a delivery while the weather is bad.
+/// The maximum number of times that a delivery is sent while faults are injected.
 const TRIES: usize = 4;
 
-/// How much time Lambda gives each invocation in the storm: little, so that calls that hang cost little.
-const IN_STORM: Duration = Duration::from_millis(1_500);
+/// The time limit of each invocation while faults are injected. It is short so that hanging calls don't slow the test
+/// down.
+const SHORT_TIME_LIMIT: Duration = Duration::from_millis(1_500);
 
-/// And when it is over.
-const IN_CALM: Duration = Duration::from_secs(10);
+/// The time limit of each invocation when no faults are injected.
+const LONG_TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// The body of the `n`th event. Its text tells whether it came through byte for byte.
+/// The body of the `n`th event. Its unusual notation reveals whether it was forwarded byte for byte.
 fn body(n: u64) -> String {
     format!(
         "{{\"spec_version\":\"1\", \"id\":\"evt_{n}\",\"type\":\"user.login\",\"object\":\"User\",\
@@ -54,17 +57,17 @@ fn body(n: u64) -> String {
     )
 }
 
-/// Single faults at this rate, and now and then an outage: a run of calls that all meet the same fault.
-struct Weather {
+/// Decides which calls of an operation fail: single calls at random, and series of calls that fail alike in an outage.
+struct FaultPlan {
     rng: Rng,
     faults_in_percent: u8,
-    /// An outage begins every so many calls, and lasts for so many at most.
+    /// The average number of calls between two outages, and the maximum number of calls in an outage.
     outages: (u16, usize),
     outage: Option<(Behaviour, usize)>,
     injected: Arc<AtomicUsize>,
 }
 
-impl Weather {
+impl FaultPlan {
     fn behaviour(&mut self, request: &Recorded) -> Option<Behaviour> {
         let behaviour = match &mut self.outage {
             Some((behaviour, left)) if *left > 0 => {
@@ -106,7 +109,7 @@ impl Weather {
         }
     }
 
-    /// Half of the call's entries fail, one at least.
+    /// Fails half of the call's entries, but at least one.
     fn failed_entries(&mut self, request: &Recorded) -> Behaviour {
         let mut ids: Vec<_> = request.body["Entries"].as_array().unwrap().iter().map(event_id).collect();
         self.rng.shuffle(&mut ids);
@@ -116,8 +119,8 @@ impl Weather {
     }
 }
 
-/// Everything fails at random. Outages of the bus come so often, and last so long.
-fn storm(app: &App, seed: u64, outages: (u16, usize), injected: &Arc<AtomicUsize>) {
+/// Makes all services fail at random. `outages` sets how often the bus has an outage and how long it lasts, in calls.
+fn inject_faults(app: &App, seed: u64, outages: (u16, usize), injected: &Arc<AtomicUsize>) {
     let plans = [
         (&app.bus, "PutEvents", 30, outages),
         (&app.bus, "DescribeEventBus", 50, (5, 5)),
@@ -126,35 +129,37 @@ fn storm(app: &App, seed: u64, outages: (u16, usize), injected: &Arc<AtomicUsize
     for (nth, (endpoint, operation, faults_in_percent, outages)) in (1..).zip(plans) {
         let rng = Rng::with_seed(seed.wrapping_add(nth));
         let injected = Arc::clone(injected);
-        let mut weather = Weather { rng, faults_in_percent, outages, outage: None, injected };
-        endpoint.plan(operation, move |request| weather.behaviour(request));
+        let mut faults = FaultPlan { rng, faults_in_percent, outages, outage: None, injected };
+        endpoint.plan(operation, move |request| faults.behaviour(request));
     }
 }
 
-fn calm(app: &App) {
+fn stop_faults(app: &App) {
     app.bus.recover();
     app.queue.recover();
 }
 
-/// Sends the `n`th delivery once. The clock runs, so that looks at the bus become due.
-async fn send(app: &App, n: u64, left: Duration) -> u16 {
+/// Sends the `n`th delivery once. The time advances with each delivery, so that the periodic checks of the bus become
+/// due.
+async fn send(app: &App, n: u64, limit: Duration) -> u16 {
     let now = NOW + n;
     let envelope = SignedDelivery::new(&key(), &format!("msg_{n}"), now, body(n).as_bytes()).function_url();
-    let reply = app.invoke_with(&envelope, context(at(now), left), at(now)).await.unwrap();
+    let reply = app.invoke_with(&envelope, context(at(now), limit), at(now)).await.unwrap();
     u16::try_from(reply["statusCode"].as_u64().unwrap()).unwrap()
 }
 
-/// Runs the sender: each delivery is sent until it is acknowledged, so often at most. Returns those that weren't.
+/// Sends each delivery until it is acknowledged, at most `tries` times. Returns the deliveries that were not
+/// acknowledged.
 async fn deliver_all(
     app: &Arc<App>,
     deliveries: Vec<u64>,
     tries: usize,
-    left: Duration,
+    limit: Duration,
     sent: &Arc<AtomicUsize>,
 ) -> Vec<u64> {
     let waiting = Arc::new(Mutex::new(VecDeque::from(deliveries)));
     let mut senders = JoinSet::new();
-    for _ in 0..AT_ONCE {
+    for _ in 0..CONCURRENT_DELIVERIES {
         let (app, waiting, sent) = (Arc::clone(app), Arc::clone(&waiting), Arc::clone(sent));
         senders.spawn(async move {
             let mut unacknowledged = Vec::new();
@@ -163,7 +168,7 @@ async fn deliver_all(
                 let mut acknowledged = false;
                 for _ in 0..tries {
                     sent.fetch_add(1, Ordering::Relaxed);
-                    let status = send(&app, n, left).await;
+                    let status = send(&app, n, limit).await;
                     acknowledged = status == 200;
                     assert!([200, 500, 503].contains(&status), "delivery {n}: {status}");
                     if acknowledged {
@@ -179,11 +184,12 @@ async fn deliver_all(
     senders.join_all().await.concat()
 }
 
-/// Hands these messages to the function in batches of ten, as Lambda does. Returns those that it named as failed.
-async fn drain_once(app: &Arc<App>, messages: Vec<Value>, left: Duration) -> Vec<Value> {
+/// Invokes the function with these messages in batches of ten, as Lambda does. Returns the messages that it reported as
+/// failed.
+async fn drain_once(app: &Arc<App>, messages: Vec<Value>, limit: Duration) -> Vec<Value> {
     let waiting = Arc::new(Mutex::new(VecDeque::from(messages)));
     let mut pollers = JoinSet::new();
-    for _ in 0..AT_ONCE / 8 {
+    for _ in 0..CONCURRENT_DELIVERIES / 8 {
         let (app, waiting) = (Arc::clone(app), Arc::clone(&waiting));
         pollers.spawn(async move {
             let mut failed = Vec::new();
@@ -197,7 +203,7 @@ async fn drain_once(app: &Arc<App>, messages: Vec<Value>, left: Duration) -> Vec
                     return failed;
                 }
                 let now = at(NOW + 86_400);
-                let reply = app.invoke_with(&batch(&ten), context(now, left), now).await.unwrap();
+                let reply = app.invoke_with(&batch(&ten), context(now, limit), now).await.unwrap();
                 let failures = reply["batchItemFailures"].as_array().unwrap();
                 let failures: HashSet<_> = failures.iter().map(|failure| &failure["itemIdentifier"]).collect();
                 failed.extend(ten.iter().filter(|message| failures.contains(&message["messageId"])).cloned());
@@ -207,7 +213,7 @@ async fn drain_once(app: &Arc<App>, messages: Vec<Value>, left: Duration) -> Vec
     pollers.join_all().await.concat()
 }
 
-/// What was counted.
+/// The figures of a run.
 #[derive(Debug, Default)]
 struct Figures {
     seed: u64,
@@ -232,9 +238,9 @@ impl fmt::Display for Figures {
         writeln!(f, "  deliveries         {deliveries:>8}   all acknowledged")?;
         writeln!(f, "  faults injected    {faults:>8}")?;
         writeln!(f, "  sent again         {sent_again:>8}   by the sender, after 500 or 503")?;
-        writeln!(f, "  calls tried again  {calls_retried:>8}   by the function, within an invocation")?;
+        writeln!(f, "  calls retried      {calls_retried:>8}   by the function, within an invocation")?;
         writeln!(f, "  parked             {parked:>8}   acknowledged by the queue")?;
-        writeln!(f, "  drained            {drained:>8}   messages, {drained_again} times a message came again")?;
+        writeln!(f, "  drained            {drained:>8}   messages, {drained_again} redeliveries")?;
         writeln!(f, "  on the bus         {on_bus:>8}   distinct events, {duplicates} duplicates")?;
         writeln!(f, "  lost               {lost:>8}")
     }
@@ -245,40 +251,44 @@ fn number(variable: &str, default: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_was_acknowledged_is_lost() {
+async fn no_acknowledged_event_is_lost() {
     let (seed, deliveries) = (number("SOAK_SEED", 94_568_078), number("SOAK_DELIVERIES", DELIVERIES));
     let begun = Instant::now();
     let app = Arc::new(App::with_queues().await);
     let (injected, sent) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
 
-    storm(&app, seed, (500, 400), &injected);
-    let unacknowledged = deliver_all(&app, (1..=deliveries).collect(), TRIES, IN_STORM, &sent).await;
-    // The sender's last try comes when the storm is over.
-    calm(&app);
-    assert_eq!(deliver_all(&app, unacknowledged, 1, IN_CALM, &sent).await, Vec::<u64>::new());
+    inject_faults(&app, seed, (500, 400), &injected);
+    let unacknowledged = deliver_all(&app, (1..=deliveries).collect(), TRIES, SHORT_TIME_LIMIT, &sent).await;
+    // The sender's last attempt is made when no more faults are injected.
+    stop_faults(&app);
+    assert_eq!(deliver_all(&app, unacknowledged, 1, LONG_TIME_LIMIT, &sent).await, Vec::<u64>::new());
     let acknowledged: HashSet<_> = (1..=deliveries).map(|n| format!("evt_{n}")).collect();
     let calls_while_delivering = app.bus.calls("PutEvents");
 
     let parked: Vec<_> = app.queue.taken().into_iter().filter(|taken| taken.is_in("parking")).collect();
-    let in_doubt: HashSet<_> = parked.iter().map(|taken| taken.id.clone()).collect();
+    let parked_ids: HashSet<_> = parked.iter().map(|taken| taken.id.clone()).collect();
     let mut messages: Vec<_> = parked.iter().map(|taken| message(&taken.id, taken.body(), None)).collect();
-    // At least once is what SQS promises: some messages come again though they were done.
+    // SQS delivers at least once, so some messages are delivered again after they were forwarded.
     messages.extend(messages.clone().into_iter().step_by(50));
     let mut drained_again = 0;
-    // Ten events go in one call, so that there are few: outages come more often.
-    storm(&app, seed.wrapping_add(10), (10, 40), &injected);
+    // Ten events share one call, so there are fewer calls. Outages must be more frequent to occur at all.
+    inject_faults(&app, seed.wrapping_add(10), (10, 40), &injected);
     for _ in 0..3 {
-        messages = drain_once(&app, messages, IN_STORM).await;
+        messages = drain_once(&app, messages, SHORT_TIME_LIMIT).await;
         drained_again += messages.len();
     }
-    calm(&app);
-    assert_eq!(drain_once(&app, messages, IN_CALM).await, Vec::<Value>::new(), "nothing stays in the queue");
+    stop_faults(&app);
+    assert_eq!(
+        drain_once(&app, messages, LONG_TIME_LIMIT).await,
+        Vec::<Value>::new(),
+        "no message should stay in the queue"
+    );
 
     let mut on_bus: HashMap<String, usize> = HashMap::new();
     for taken in app.bus.taken() {
         let id = event_id(&taken.what);
         let n = id.strip_prefix("evt_").unwrap().parse().unwrap();
-        assert_eq!(taken.body(), body(n), "byte for byte");
+        assert_eq!(taken.body(), body(n), "the event should be forwarded byte for byte");
         *on_bus.entry(id).or_default() += 1;
     }
     let lost: Vec<_> = acknowledged.iter().filter(|id| !on_bus.contains_key(*id)).collect();
@@ -292,21 +302,24 @@ async fn nothing_that_was_acknowledged_is_lost() {
         sent_again: sent.load(Ordering::Relaxed) - usize::try_from(deliveries).unwrap(),
         calls_retried: calls_while_delivering.saturating_sub(sent.load(Ordering::Relaxed)),
         parked: parked.clone().count(),
-        drained: in_doubt.len(),
+        drained: parked_ids.len(),
         drained_again,
         on_bus: on_bus.len(),
         duplicates: on_bus.values().map(|times| times - 1).sum(),
         lost: lost.len(),
     };
-    // Past the test runner, which would keep it to itself.
+    // Write to stderr directly, because the test runner captures the output of `eprintln!`.
     let _ = write!(std::io::stderr(), "{figures}");
 
     assert_eq!(lost, Vec::<&String>::new());
-    assert_eq!(on_bus.len(), acknowledged.len(), "nothing is on the bus that nobody sent");
+    assert_eq!(on_bus.len(), acknowledged.len(), "the bus should not have an event that was never sent");
     for record in parked {
-        assert!(in_doubt.contains(record["queue_message_id"].as_str().unwrap()), "the queue has it: {record}");
+        assert!(
+            parked_ids.contains(record["queue_message_id"].as_str().unwrap()),
+            "the queue should have the message: {record}"
+        );
     }
-    // What this run is worth: each of the ways was taken.
+    // The run is only meaningful if each kind of fault, retry and redelivery occurred.
     assert!(figures.faults > 0 && figures.sent_again > 0 && figures.calls_retried > 0, "{figures}");
     assert!(figures.parked > 0 && figures.drained_again > 0 && figures.duplicates > 0, "{figures}");
 }

@@ -1,4 +1,5 @@
-//! The least that forwards a body to the bus on the defaults of AWS's SDK and of Lambda's runtime, as their guides show it.
+//! A minimal function that forwards a body to the bus with the default settings of AWS's SDK and Lambda's runtime, as
+//! their guides show.
 
 use std::env;
 

@@ -1,4 +1,5 @@
-//! The least that forwards a body to the bus on the function's own SDK settings: it checks nothing and logs nothing.
+//! A minimal function that forwards a body to the bus with the SDK settings of the real function. It neither verifies
+//! nor logs deliveries.
 
 use std::env;
 

@@ -1,6 +1,7 @@
-//! RFC 3339 a second time: its grammar read by hand, and the calendar counted in days. It shares nothing with chrono.
+//! Parses RFC 3339 date-times independently of chrono, so that the tests can compare both results. The grammar is
+//! parsed by hand, and dates are converted to numbers of days.
 
-/// Seconds since 1970 and nanoseconds, if the text is a date-time.
+/// The seconds since 1970 and the nanoseconds, or `None` if the text is not a valid date-time.
 pub fn instant(text: &str) -> Option<(i64, u32)> {
     let mut rest = Rest(text.as_bytes());
     let year = rest.number(4)?;
@@ -35,7 +36,7 @@ pub fn instant(text: &str) -> Option<(i64, u32)> {
         return None;
     }
     let seconds = ((days_before(year, month) + day - 1) * 24 + hour) * 3600 + minute * 60 + second - offset;
-    // The leap second is a UTC day's last one: the second after it begins the next day.
+    // A leap second is the last second of a UTC day, so the number computed for it is that of the next midnight.
     if second == 60 && seconds.rem_euclid(86_400) != 0 {
         return None;
     }
@@ -55,13 +56,14 @@ fn days_in(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970 to the month's first.
+/// The days from 1970-01-01 to the first day of the month.
 fn days_before(year: i64, month: i64) -> i64 {
     let leap_years = (year + 3) / 4 - (year + 99) / 100 + (year + 399) / 400;
     let months: i64 = (1..month).map(|month| days_in(year, month)).sum();
     365 * year + leap_years + months - 719_528
 }
 
+/// The bytes of the text that have not been read yet.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
@@ -78,7 +80,7 @@ impl Rest<'_> {
         (0..digits).try_fold(0, |number, _| Some(number * 10 + i64::from(self.one_of(b"0123456789")? - b'0')))
     }
 
-    /// Nanoseconds of one or more digits; those beyond are cut off.
+    /// Reads one or more digits as a fraction of a second in nanoseconds. Digits after the ninth are ignored.
     fn fraction(&mut self) -> Option<u32> {
         let mut digits = vec![self.number(1)?];
         while let Some(digit) = self.number(1) {
@@ -90,8 +92,8 @@ impl Rest<'_> {
 }
 
 #[test]
-fn the_calendar_itself() {
-    // What `date -u -d … +%s` says.
+fn instants_agree_with_the_date_command() {
+    // The expected values are the output of `date -u -d … +%s`.
     for (text, seconds) in [
         ("1970-01-01T00:00:00Z", 0),
         ("1969-12-31T23:59:59Z", -1),

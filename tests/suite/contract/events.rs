@@ -1,5 +1,6 @@
-//! Events in JSON text, most of them wrong in a place or two: each member may be missing, of another kind, at the edge of
-//! its rule or beyond it, spelled with escapes, there twice; in any order, among members that nobody knows.
+//! Generates events as JSON text for the tests of the contract. Most of them are invalid in one or two members. A
+//! member may be missing, have the wrong type, be at the limit of its rule or beyond it, contain escapes or appear
+//! twice. The members are in any order, and unknown members are mixed in.
 
 use proptest::{
     collection::vec,
@@ -10,18 +11,18 @@ use serde_json::{Value, json};
 
 use super::schema::{MEMBERS, objects, types};
 
-/// A member as it stands in the text.
+/// A member as it is written in the text.
 #[derive(Debug, Clone)]
 pub struct Spelled {
     name: String,
     value: String,
 }
 
-/// An event's text, and which of the contract's members are in it more than once.
+/// The text of an event, and the members of the contract that appear in it more than once.
 pub fn texts() -> impl Strategy<Value = (String, Vec<&'static str>)> {
     let known = MEMBERS.map(|name| member(name).prop_flat_map(move |value| spelled(name.to_owned(), value)).boxed());
     let unknown = (unknown_names(), values()).prop_flat_map(|(name, value)| spelled(name, Some(value)));
-    // Of any member, known or not.
+    // Any member can be repeated, known or unknown.
     let again = || (any::<Index>(), values());
     let again = prop_oneof![3 => Just(Vec::new()), 1 => vec(again(), 1..3)];
     (known, vec(unknown, 0..4), again).prop_flat_map(|(known, unknown, again)| {
@@ -50,7 +51,7 @@ fn space() -> impl Strategy<Value = &'static str> {
     select(&["", " ", "\n", "\t\r\n  "])
 }
 
-/// A member, or nothing for one that is missing; its name, and a string in it, perhaps with escapes.
+/// A member as JSON text, or `None` if its value is missing. Its name and its string value may contain escapes.
 fn spelled(name: String, value: Option<Value>) -> impl Strategy<Value = Option<Spelled>> {
     let escapes = || prop_oneof![3 => Just(0), 1 => any::<u32>()];
     (escapes(), escapes()).prop_map(move |(in_name, in_value)| {
@@ -62,7 +63,7 @@ fn spelled(name: String, value: Option<Value>) -> impl Strategy<Value = Option<S
     })
 }
 
-/// A JSON string, with an escape for each character that has its bit set, whether it needs one or not.
+/// A JSON string in which the characters whose bit is set are escaped, even if they don't have to be.
 fn escaped(text: &str, which: u32) -> String {
     let escape = |character: char| {
         let units = character.encode_utf16(&mut [0; 2]).to_vec();
@@ -77,12 +78,12 @@ fn escaped(text: &str, which: u32) -> String {
     format!("\"{}\"", text.chars().enumerate().map(spelled).collect::<String>())
 }
 
-/// What a member holds; mostly what it should.
+/// The value of a member of the contract, in most cases a valid one. `None` means that the member is missing.
 fn member(name: &'static str) -> impl Strategy<Value = Option<Value>> {
-    let strings = |valid: BoxedStrategy<String>, edges: BoxedStrategy<String>| {
-        prop_oneof![20 => valid, 3 => edges].prop_map(Value::from).boxed()
+    let strings = |valid: BoxedStrategy<String>, at_limits: BoxedStrategy<String>| {
+        prop_oneof![20 => valid, 3 => at_limits].prop_map(Value::from).boxed()
     };
-    let right = match name {
+    let mostly_valid = match name {
         "spec_version" => strings(
             "[0-9]{1,3}".boxed(),
             prop_oneof![
@@ -111,12 +112,12 @@ fn member(name: &'static str) -> impl Strategy<Value = Option<Value>> {
             let objects = vec(("[a-z]{0,4}", values()), 0..4).prop_map(|data| data.into_iter().collect());
             prop_oneof![20 => objects, 3 => select(vec![json!(null), json!([{}]), json!("{}"), json!(0)])].boxed()
         }
-        other => panic!("the contract knows no {other}"),
+        other => panic!("{other} is not a member of the contract"),
     };
-    prop_oneof![20 => right.prop_map(Some), 1 => values().prop_map(Some), 1 => Just(None)]
+    prop_oneof![20 => mostly_valid.prop_map(Some), 1 => values().prop_map(Some), 1 => Just(None)]
 }
 
-/// A JSON value of any kind, not deep.
+/// A JSON value of any type, with little nesting.
 pub fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -134,7 +135,7 @@ pub fn values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Names that are none of the contract's, though some look like it.
+/// Names that are not in the contract, some of which resemble a name that is.
 fn unknown_names() -> impl Strategy<Value = String> {
     let look_alikes = select(&[
         "Id",
@@ -161,15 +162,15 @@ fn unknown_names() -> impl Strategy<Value = String> {
         "__proto__",
     ]);
     prop_oneof![look_alikes.prop_map(str::to_owned), any::<String>()]
-        .prop_filter("one of the contract's", |name| !MEMBERS.contains(&name.as_str()))
+        .prop_filter("a name in the contract", |name| !MEMBERS.contains(&name.as_str()))
 }
 
-/// A character to fill a text with: of one to four bytes, some to be escaped, some to be combined.
+/// A character to fill up a text with: of one to four bytes, some that must be escaped, and a combining one.
 fn filler() -> impl Strategy<Value = char> {
     select(&['a', '0', '_', ' ', '"', '\\', '\n', '\0', '\u{7f}', 'é', '\u{301}', '\u{2028}', '\u{ffff}', '😀'])
 }
 
-/// A text of so many characters.
+/// A text of this many characters.
 fn of_length(start: &str, length: usize, filler: char) -> String {
     start.chars().chain(std::iter::repeat(filler)).take(length).collect()
 }
@@ -204,7 +205,7 @@ fn wrong_identifier(prefix: &'static str) -> BoxedStrategy<String> {
     prop_oneof![lengths, starts].boxed()
 }
 
-/// Types outside the catalogue, well-formed or not.
+/// Event types that are not in the catalogue, well-formed or not.
 fn other_types() -> BoxedStrategy<String> {
     let well_formed = "[a-z0-9_]{1,8}(\\.[a-z0-9_]{1,8}){1,4}";
     let ill_formed = select(&[
@@ -234,7 +235,7 @@ fn other_types() -> BoxedStrategy<String> {
     prop_oneof![well_formed, ill_formed.prop_map(str::to_owned), lengths, letters].boxed()
 }
 
-/// Objects outside the catalogue, well-formed or not.
+/// Object types that are not in the catalogue, well-formed or not.
 fn other_objects() -> BoxedStrategy<String> {
     let well_formed = "[A-Za-z0-9_]{1,12}";
     let ill_formed =
@@ -243,7 +244,7 @@ fn other_objects() -> BoxedStrategy<String> {
     prop_oneof![well_formed, ill_formed.prop_map(str::to_owned), lengths].boxed()
 }
 
-/// Date-times as the sender writes them.
+/// Date-times in the format that Scalekit uses.
 fn valid_date_times() -> BoxedStrategy<String> {
     (0..10_000, 1..=12, 1..=28, 0..24, 0..60, 0..60, "(\\.[0-9]{1,9})?")
         .prop_map(|(year, month, day, hour, minute, second, fraction)| {
@@ -252,7 +253,7 @@ fn valid_date_times() -> BoxedStrategy<String> {
         .boxed()
 }
 
-/// Date-times on both sides of every edge, and texts that are nearly one.
+/// Date-times on both sides of every limit, and texts that are almost a date-time.
 pub fn date_times() -> BoxedStrategy<String> {
     let years =
         select(&["0000", "0001", "1582", "1900", "1969", "1970", "2000", "2016", "2023", "2024", "2100", "9999"]);
@@ -277,7 +278,7 @@ pub fn date_times() -> BoxedStrategy<String> {
     ];
     let offsets = prop_oneof![
         4 => select(&["Z", "z"]).prop_map(str::to_owned),
-        // In these, 23:59:60 in UTC is another time of the day, or none.
+        // With these offsets, the leap second 23:59:60 UTC has another local time.
         5 => (
             select(&["+", "-"]),
             select(&["00", "01", "05", "12", "14", "22", "23"]),
@@ -293,7 +294,7 @@ pub fn date_times() -> BoxedStrategy<String> {
     let separators = prop_oneof![12 => select(&["T", "t"]), 1 => select(&[" ", "", "_", "TT", "Т"])];
     let assembled = (dates, separators, times, fractions, offsets)
         .prop_map(|(date, separator, time, fraction, offset)| format!("{date}{separator}{time}{fraction}{offset}"));
-    // The day's last seconds of every offset, leap second included.
+    // The last seconds of the UTC day in every offset, including the leap second.
     let leap_seconds = (-1439..=1439_i32, 1430..=1441_i32, 59..=61_u32).prop_map(|(offset, minute, second)| {
         let local = (minute + offset).rem_euclid(1440);
         let sign = if offset < 0 { '-' } else { '+' };

@@ -1,56 +1,12 @@
-//! The contract's section 2, said a second time: as a JSON Schema, for another library to judge events by.
+//! Expresses the rules of the contract as a JSON Schema, so that the tests can compare our validation with that of
+//! another library.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use jsonschema::{Validator, error::ValidationErrorKind};
 use scalekit_eventbridge::event::UnknownEvents;
+use scalekit_events::catalogue::{EventType, ObjectType};
 use serde_json::{Value, json};
-
-/// The contract's section 3: the family of `data`, the object, and the types, in a line each.
-pub const CATALOGUE: &[(&str, &str, &str)] = &[
-    ("Organization", "Organization", "organization.created organization.updated organization.deleted"),
-    (
-        "OrganizationDomain",
-        "Organization",
-        "organization.domain_created organization.domain_deleted organization.domain_dns_verification_success \
-         organization.domain_dns_verification_failed",
-    ),
-    (
-        "OrgMembership",
-        "OrgMembership",
-        "user.signup user.organization_invitation user.organization_membership_created \
-         user.organization_membership_deleted user.organization_membership_updated",
-    ),
-    ("UserAuth", "User", "user.login user.logout"),
-    ("Directory", "Directory", "organization.directory_enabled organization.directory_disabled"),
-    (
-        "DirectoryUser",
-        "DirectoryUser",
-        "organization.directory.user_created organization.directory.user_updated organization.directory.user_deleted",
-    ),
-    (
-        "DirectoryGroup",
-        "DirectoryGroup",
-        "organization.directory.group_created organization.directory.group_updated \
-         organization.directory.group_deleted",
-    ),
-    (
-        "Connection",
-        "Connection",
-        "organization.sso_created organization.sso_enabled organization.sso_disabled organization.sso_deleted",
-    ),
-    ("Role", "Role", "role.created role.updated role.deleted"),
-    ("Permission", "Permission", "permission.created permission.updated permission.deleted"),
-    (
-        "ConnectedAccount",
-        "ConnectedAccount",
-        "connected_account.created connected_account.updated connected_account.deleted \
-         connected_account.magic_link_generated connected_account.oauth_tokens_fetched \
-         connected_account.token_refresh_succeeded connected_account.token_refresh_failed \
-         connected_account.oauth_succeeded",
-    ),
-    ("ConnectedAccountStatusUpdated", "ConnectedAccount", "connected_account.status_updated"),
-];
 
 /// The members that the contract has rules for.
 pub const MEMBERS: [&str; 9] = [
@@ -65,14 +21,14 @@ pub const MEMBERS: [&str; 9] = [
     "data",
 ];
 
-/// Every event type of the catalogue.
+/// The names of all known event types.
 pub fn types() -> Vec<&'static str> {
-    CATALOGUE.iter().flat_map(|(_, _, types)| types.split_whitespace()).collect()
+    EventType::KNOWN.iter().map(EventType::as_str).collect()
 }
 
-/// Every object of the catalogue.
-pub fn objects() -> BTreeSet<&'static str> {
-    CATALOGUE.iter().map(|(_, object, _)| *object).collect()
+/// The names of all known objects.
+pub fn objects() -> Vec<&'static str> {
+    ObjectType::KNOWN.iter().map(ObjectType::as_str).collect()
 }
 
 static OPEN: LazyLock<Validator> = LazyLock::new(|| {
@@ -106,7 +62,7 @@ fn validator(event_type: &Value, object: &Value) -> Validator {
     jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
 }
 
-/// The pointers of all members at fault; a missing member's is its own, as if it were there.
+/// The pointers of all invalid members. A missing member has the pointer that it would have if it were present.
 pub fn faults(event: &Value, unknown: UnknownEvents) -> BTreeSet<String> {
     let validator = match unknown {
         UnknownEvents::Forward => &OPEN,
@@ -119,7 +75,7 @@ pub fn faults(event: &Value, unknown: UnknownEvents) -> BTreeSet<String> {
     validator.iter_errors(event).map(pointer).collect()
 }
 
-/// What the schema's library says of a date-time.
+/// Whether the JSON Schema library accepts the text as a date-time.
 pub fn is_date_time(text: &str) -> bool {
     static DATE_TIME: LazyLock<Validator> = LazyLock::new(|| {
         let schema = json!({"format": "date-time"});

@@ -1,0 +1,88 @@
+//! Which differences between `data` and the catalogue are reported, and where.
+
+use scalekit_events::{
+    data::{Data, Family},
+    drift::MAX_DIFFERENCES,
+};
+use serde_json::{Value, json};
+
+use crate::support::samples::{changes, samples};
+
+fn differences(family: Family, data: &str) -> Vec<String> {
+    Data::drift(family, data).pointers().to_vec()
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn a_sample_has_no_differences() {
+    for (event_type, sample) in samples() {
+        let drift = Data::drift(event_type.family().unwrap(), &sample["data"].to_string());
+        assert_eq!(drift.pointers(), NONE, "{event_type}");
+        assert!(drift.is_empty(), "{event_type}");
+    }
+}
+
+#[test]
+fn a_changed_sample_has_a_difference_if_the_catalogue_does_not_allow_the_change() {
+    for (event_type, sample) in samples() {
+        for change in changes(&sample) {
+            let drift = Data::drift(event_type.family().unwrap(), &change.event["data"].to_string());
+            assert_eq!(drift.pointers(), change.difference.as_slice(), "{event_type}: {}", change.description);
+            assert_eq!(drift.is_empty(), change.difference.is_none(), "{event_type}: {}", change.description);
+        }
+    }
+}
+
+#[test]
+fn differences_are_found_in_json_text() {
+    for (description, data, expected) in [
+        ("an empty object", "{}", &["/data/id", "/data/organization_id"][..]),
+        ("an array", "[]", &["/data"]),
+        ("white space", " {\n \"id\" : \"conn_1\" ,\t\"organization_id\": \"org_1\" }", &[]),
+        (
+            "several differences in the order of the text, then missing members",
+            r#"{"enabled":1,"id":2}"#,
+            &["/data/enabled", "/data/id", "/data/organization_id"],
+        ),
+        ("a duplicate member", r#"{"id":"conn_1","organization_id":"org_1","id":"conn_1"}"#, &["/data/id"]),
+        (
+            "a duplicate optional member",
+            r#"{"id":"conn_1","organization_id":"org_1","status":"","status":""}"#,
+            &["/data/status"],
+        ),
+        ("a duplicate unknown member", r#"{"id":"conn_1","organization_id":"org_1","new":1,"new":1}"#, &[]),
+        ("a name with an escape sequence", r#"{"\u0069d":1,"organization_id":"org_1"}"#, &["/data/id"]),
+        ("an ID with an escape sequence", r#"{"id":"\u0063onn_1","organization_id":"org_1"}"#, &[]),
+        ("half of a surrogate pair in a name", r#"{"\ud800":1,"id":"conn_1","organization_id":"org_1"}"#, &[]),
+        ("half of a surrogate pair in an ID", r#"{"id":"conn_1\ud800","organization_id":"org_1"}"#, &["/data/id"]),
+        ("a number out of range", r#"{"id":"conn_1","organization_id":"org_1","enabled":1e999}"#, &["/data/enabled"]),
+        ("a number out of range in an unknown member", r#"{"id":"conn_1","organization_id":"org_1","new":1e999}"#, &[]),
+        ("an empty ID", r#"{"id":"","organization_id":"org_1"}"#, &["/data/id"]),
+    ] {
+        assert_eq!(differences(Family::Connection, data), expected, "{description}");
+    }
+}
+
+#[test]
+fn differences_are_found_in_nested_values() {
+    let data = r#"{"organization": {}, "user": {"memberships": [{}, null, {"join_time": "soon"}]}}"#;
+    let drift = Data::drift(Family::OrgMembership, data);
+    assert_eq!(drift.to_string(), "/data/user/memberships/1 /data/user/memberships/2/join_time");
+}
+
+#[test]
+fn the_number_of_reported_differences_is_limited() {
+    let data = json!({"organization": {}, "user": {"memberships": vec![Value::Null; 100_000]}}).to_string();
+    assert_eq!(differences(Family::OrgMembership, &data).len(), MAX_DIFFERENCES);
+}
+
+#[test]
+fn deeply_nested_json_does_not_overflow_the_stack() {
+    let deep = "[".repeat(400_000) + &"]".repeat(400_000);
+    let data =
+        format!(r#"{{"id":"org_1","display_name":"","metadata":{{"a":{deep}}},"new":{deep},"settings":{deep}}}"#);
+    assert_eq!(differences(Family::Organization, &data), ["/data/settings"]);
+    let data = format!(r#"{{"organization":{deep},"user":{{"memberships":[{{"roles":{deep}}}]}}}}"#);
+    assert_eq!(differences(Family::OrgMembership, &data), ["/data/organization"]);
+}

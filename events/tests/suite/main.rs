@@ -1,0 +1,8 @@
+//! Tests of the public API, with the sample events in `bodies/`.
+
+mod catalogue;
+mod drift;
+#[cfg(feature = "schemas")]
+mod schemas;
+mod support;
+mod typed_data;

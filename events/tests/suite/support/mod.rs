@@ -1,0 +1,4 @@
+//! What the tests share.
+
+pub mod published;
+pub mod samples;

@@ -1,0 +1,72 @@
+//! The sample events in `bodies/`, and changed copies of them.
+
+use std::{fs, path::Path};
+
+use scalekit_events::catalogue::EventType;
+use serde_json::{Value, json};
+
+use super::published;
+
+/// Returns every sample with the event type that its file is named after.
+pub fn samples() -> Vec<(EventType, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bodies");
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let event_type = EventType::parse(path.file_stem().unwrap().to_str().unwrap()).unwrap();
+            (event_type, serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
+        })
+        .collect()
+}
+
+/// Returns an event as EventBridge delivers it to the target of a rule.
+pub fn eventbridge_event(detail: &Value) -> Value {
+    json!({
+        "version": "0",
+        "id": "00000000-0000-4000-8000-000000000000",
+        "detail-type": detail["type"],
+        "source": "scalekit",
+        "account": "123456789012",
+        "time": "2025-10-14T09:29:27Z",
+        "region": "eu-central-1",
+        "resources": [],
+        "detail": detail,
+    })
+}
+
+/// A change of one member in the `data` of a sample.
+pub struct Change {
+    pub description: String,
+    /// The sample after the change.
+    pub event: Value,
+    /// The JSON Pointer of the member, if the catalogue doesn't allow the change.
+    pub difference: Option<String>,
+    /// Whether `data` still has the required members and the right JSON types, so that it can be read as a type.
+    pub is_readable: bool,
+}
+
+/// Returns the changes to try with a sample. Each member in the catalogue is removed and set to several values, and an
+/// unknown member is added.
+pub fn changes(sample: &Value) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for member in published::family(sample["type"].as_str().unwrap()).members() {
+        let pointer = format!("/data/{}", member.name);
+        let mut add = |description: String, event: Value, is_allowed: bool, is_readable| {
+            let difference = (!is_allowed).then(|| pointer.clone());
+            changes.push(Change { description, event, difference, is_readable });
+        };
+        let mut event = sample.clone();
+        event["data"].as_object_mut().unwrap().remove(member.name);
+        add(format!("without {pointer}"), event, !member.required, !member.required);
+        for value in member.values() {
+            let mut event = sample.clone();
+            event["data"][member.name] = value.clone();
+            add(format!("{pointer} is {value}"), event, member.allows(&value), member.allows_json_type(&value));
+        }
+    }
+    let mut event = sample.clone();
+    event["data"]["new_member"] = json!({"a": [1, null]});
+    changes.push(Change { description: "a new member".to_owned(), event, difference: None, is_readable: true });
+    changes
+}

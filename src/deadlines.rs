@@ -1,0 +1,100 @@
+//! The times by which the stages of an invocation must end.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+/// The longest time until the response. The sender waits about 10 s, and a cold start may take two of them.
+const RESPONSE_TIME: Duration = Duration::from_millis(7_500);
+
+/// The longest time that copying a refused delivery may delay its response. The sender's next try brings another copy.
+const COPY_TIME: Duration = Duration::from_secs(3);
+
+/// The time between the response and the invocation's own deadline.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(300);
+
+/// The time after which an overdue stage is cancelled. Every stage ends in time by itself, and its own error is more
+/// specific than a cancellation.
+const GRACE_PERIOD: Duration = Duration::from_millis(100);
+
+/// The part of the time after which the event is parked.
+const PARK_AFTER: f64 = 2.0 / 3.0;
+
+// The sender must get the response before it stops waiting, and Lambda before it ends the process.
+const _: () = assert!(RESPONSE_TIME.as_millis() + GRACE_PERIOD.as_millis() < 9_000);
+const _: () = assert!(GRACE_PERIOD.as_millis() < DEADLINE_MARGIN.as_millis());
+
+/// The deadlines of one invocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// When the invocation began, by the system's clock.
+    pub now: SystemTime,
+    started: Instant,
+    /// When the response is due.
+    pub response: Instant,
+}
+
+impl Deadlines {
+    /// The deadlines of an invocation that begins now, at the time `now`, and that Lambda ends at `deadline_ms`
+    /// milliseconds after the Unix epoch.
+    #[must_use]
+    pub fn new(now: SystemTime, deadline_ms: u64) -> Self {
+        let started = Instant::now();
+        let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(deadline_ms);
+        // `cargo lambda watch` sends a duration instead of a time, so ignore a deadline that has already passed.
+        let left = deadline.duration_since(now).map_or(RESPONSE_TIME, |left| left.saturating_sub(DEADLINE_MARGIN));
+        Self { now, started, response: started + left.min(RESPONSE_TIME) }
+    }
+
+    /// When an event that the bus hasn't accepted is parked.
+    #[must_use]
+    pub fn park(&self) -> Instant {
+        self.started + (self.response - self.started).mul_f64(PARK_AFTER)
+    }
+
+    /// When a copy of a refused delivery must be in the queue, if copying begins now.
+    #[must_use]
+    pub fn copy(&self) -> Instant {
+        self.response.min(Instant::now() + COPY_TIME)
+    }
+
+    /// When an overdue stage is cancelled.
+    #[must_use]
+    pub fn cancel(&self) -> Instant {
+        self.response + GRACE_PERIOD
+    }
+
+    /// The time since the invocation began.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_follow_from_the_time_that_lambda_leaves() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_760_434_167);
+        let now_ms = 1_760_434_167_000;
+        for (description, deadline_ms, response, park) in [
+            ("a duration, as `cargo lambda watch` sends it", 600_000, 7_500, 5_000),
+            ("a deadline that has passed", now_ms - 1, 7_500, 5_000),
+            ("a deadline now", now_ms, 0, 0),
+            ("the margin before the deadline", now_ms + 300, 0, 0),
+            ("a millisecond more than the margin", now_ms + 301, 1, 0),
+            ("three seconds", now_ms + 3_000, 2_700, 1_800),
+            ("the longest response time and the margin", now_ms + 7_800, 7_500, 5_000),
+            ("ten seconds", now_ms + 10_000, 7_500, 5_000),
+            ("a quarter of an hour", now_ms + 900_000, 7_500, 5_000),
+            ("the largest number", u64::MAX, 7_500, 5_000),
+        ] {
+            let deadlines = Deadlines::new(now, deadline_ms);
+            assert_eq!(deadlines.now, now, "{description}");
+            assert_eq!((deadlines.response - deadlines.started).as_millis(), response, "{description}");
+            assert_eq!((deadlines.park() - deadlines.started).as_millis(), park, "{description}");
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The event of one invocation: an HTTP request with a delivery, messages of our parking queue, or something else.
+//!
+//! A function URL and an HTTP API send payload format 2.0, a REST API sends 1.0. The function needs only the method, three
+//! headers and the body. `lambda_http`'s request types read everything else, too: an invalid value in an unrelated header
+//! makes them fail, and converting them to an `http::Request` panics on a `Host`, a query string or a body that any stranger
+//! can send.
+
+use std::{borrow::Cow, fmt};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use scalekit_events::CowStr;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::queue::{Message, Queue};
+
+/// The event as JSON text.
+///
+/// Deserializing it succeeds for any JSON. If it failed, the runtime would report an error before the function could respond.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct RawEvent(Box<RawValue>);
+
+/// What an invocation is about.
+#[derive(Debug)]
+pub enum Invocation<'a> {
+    /// An HTTP request.
+    Http(Request<'a>),
+    /// An HTTP request that can't be read, and why.
+    MalformedHttp(PayloadFormat, &'static str),
+    /// Messages that were received from the parking queue.
+    Parked(Vec<Message<'a>>),
+    /// Anything else, such as a test event or the messages of another queue.
+    Unknown,
+}
+
+/// The payload format of an HTTP request. The response has the same format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayloadFormat {
+    /// 1.0, of a REST API.
+    V1,
+    /// 2.0, of a function URL or an HTTP API.
+    V2,
+}
+
+/// An HTTP request.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The payload format that it came in.
+    pub format: PayloadFormat,
+    /// The method, as sent.
+    pub method: CowStr<'a>,
+    /// The headers of the signature.
+    pub headers: Headers<'a>,
+    /// The body's bytes, decoded if the gateway encoded them in base64.
+    pub body: Cow<'a, [u8]>,
+}
+
+/// The headers of the signature. Their names are matched in any case.
+#[derive(Debug, Default)]
+pub struct Headers<'a> {
+    /// `webhook-id`
+    pub webhook_id: Option<CowStr<'a>>,
+    /// `webhook-timestamp`
+    pub webhook_timestamp: Option<CowStr<'a>>,
+    /// `webhook-signature`
+    pub webhook_signature: Option<CowStr<'a>>,
+}
+
+/// The members of a JSON object, in their order, not parsed yet.
+struct Members<'a>(Vec<(CowStr<'a>, &'a RawValue)>);
+
+#[derive(Deserialize, Default)]
+struct RequestContext<'a> {
+    #[serde(borrow)]
+    http: Option<Http<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Http<'a> {
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
+}
+
+impl RawEvent {
+    /// Decides what the event is about, and reads it.
+    #[must_use]
+    pub fn read(&self, parking_queue: Option<&Queue>) -> Invocation<'_> {
+        let Ok::<Members<'_>, _>(members) = serde_json::from_str(self.0.get()) else {
+            return Invocation::Unknown;
+        };
+        let context: RequestContext<'_> = members.parse("requestContext", "").ok().flatten().unwrap_or_default();
+        // `cargo lambda watch` sends an `httpMethod` of its own beside the method of format 2.0.
+        let (format, method) = match (context.http.and_then(|http| http.method), members.get("httpMethod")) {
+            (Some(method), _) => (PayloadFormat::V2, method),
+            (None, Some(method)) => (PayloadFormat::V1, method),
+            (None, None) => {
+                let messages = members.get("Records").and_then(|records| parking_queue?.messages(records.get()));
+                return messages.map_or(Invocation::Unknown, Invocation::Parked);
+            }
+        };
+        match read_request(&members, format, method) {
+            Ok(request) => Invocation::Http(request),
+            Err(reason) => Invocation::MalformedHttp(format, reason),
+        }
+    }
+}
+
+fn read_request<'a>(
+    members: &Members<'a>,
+    format: PayloadFormat,
+    method: &'a RawValue,
+) -> Result<Request<'a>, &'static str> {
+    let method = parse(method, "the method is not a string")?;
+    let headers = Headers::read(members)?;
+    let body = members.parse("body", "the body is not a string")?.unwrap_or_default();
+    let is_base64 = members.parse("isBase64Encoded", "`isBase64Encoded` is not a boolean")?.unwrap_or(false);
+    let body = match body {
+        CowStr(body) if is_base64 => {
+            BASE64_STANDARD.decode(body.as_bytes()).map_err(|_| "the body is not valid base64")?.into()
+        }
+        CowStr(Cow::Borrowed(body)) => Cow::Borrowed(body.as_bytes()),
+        CowStr(Cow::Owned(body)) => Cow::Owned(body.into_bytes()),
+    };
+    Ok(Request { format, method, headers, body })
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a RawValue, error: &'static str) -> Result<T, &'static str> {
+    serde_json::from_str(json.get()).map_err(|_| error)
+}
+
+impl<'a> Members<'a> {
+    /// A member. `null` counts as a missing member.
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.find(|other| other == name)
+    }
+
+    /// A member whose name differs at most in case.
+    fn get_in_any_case(&self, name: &str) -> Option<&'a RawValue> {
+        self.find(|other| other.eq_ignore_ascii_case(name))
+    }
+
+    /// The last of the matching members counts, as in other JSON parsers.
+    fn find(&self, is_match: impl Fn(&str) -> bool) -> Option<&'a RawValue> {
+        let (_, value) = self.0.iter().rfind(|(name, _)| is_match(name))?;
+        Some(*value).filter(|value| value.get() != "null")
+    }
+
+    fn parse<T: Deserialize<'a>>(&self, name: &str, error: &'static str) -> Result<Option<T>, &'static str> {
+        self.get(name).map(|value| parse(value, error)).transpose()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::with_capacity(16);
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+impl<'a> Headers<'a> {
+    /// Reads `headers` and, for a header that is missing there, `multiValueHeaders`, of which the last value counts.
+    ///
+    /// A value is parsed only if the function needs it: no other header is a reason to refuse a delivery.
+    fn read(members: &Members<'a>) -> Result<Self, &'static str> {
+        let single: Option<Members<'_>> = members.parse("headers", "the headers are not an object")?;
+        let multiple: Option<Members<'_>> = members.parse("multiValueHeaders", "the headers are not an object")?;
+        let header = |name| -> Result<Option<CowStr<'a>>, &'static str> {
+            if let Some(value) = single.as_ref().and_then(|headers| headers.get_in_any_case(name)) {
+                return parse(value, "a header is not a string").map(Some);
+            }
+            let values = multiple.as_ref().and_then(|headers| headers.get_in_any_case(name));
+            let values: Option<Vec<CowStr<'_>>> =
+                values.map(|values| parse(values, "a header is not a list of strings")).transpose()?;
+            Ok(values.and_then(|mut values| values.pop()))
+        };
+        Ok(Self {
+            webhook_id: header("webhook-id")?,
+            webhook_timestamp: header("webhook-timestamp")?,
+            webhook_signature: header("webhook-signature")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(json: &str) -> RawEvent {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[track_caller]
+    fn request(event: &RawEvent) -> Request<'_> {
+        match event.read(None) {
+            Invocation::Http(request) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn both_payload_formats_are_read_alike() {
+        let headers = json!({"Content-Type": "application/json", "WEBHOOK-ID": "msg_1", "host": "not a host", "webhook-signature": "v1,a\tb"});
+        let format_1 = json!({"httpMethod": "POST", "headers": headers, "body": "{\"a\":1}"});
+        let format_2 = json!({"requestContext": {"http": {"method": "POST"}}, "rawQueryString": "a \"b\"",
+            "headers": headers, "body": "eyJhIjoxfQ==", "isBase64Encoded": true});
+        for (json, format) in [(format_1, PayloadFormat::V1), (format_2, PayloadFormat::V2)] {
+            let event = event(&json.to_string());
+            let request = request(&event);
+            assert_eq!((request.format, &*request.method), (format, "POST"));
+            assert_eq!(request.headers.webhook_id.as_deref(), Some("msg_1"));
+            assert_eq!(request.headers.webhook_timestamp.as_deref(), None);
+            assert_eq!(request.headers.webhook_signature.as_deref(), Some("v1,a\tb"));
+            assert_eq!(&*request.body, br#"{"a":1}"#);
+        }
+    }
+
+    #[test]
+    fn the_method_of_format_2_comes_first() {
+        let json = json!({"httpMethod": "GET", "requestContext": {"http": {"method": "POST"}}});
+        let event = event(&json.to_string());
+        let request = request(&event);
+        assert_eq!((request.format, &*request.method), (PayloadFormat::V2, "POST"));
+    }
+
+    #[test]
+    fn multi_value_headers_fill_in_for_headers() {
+        let json = json!({"httpMethod": "POST", "headers": {"webhook-signature": null}, "body": null, "multiValueHeaders":
+            {"webhook-id": ["msg_1", "msg_2"], "Webhook-Timestamp": ["1"], "webhook-signature": []}});
+        let event = event(&json.to_string());
+        let Request { headers, body, .. } = request(&event);
+        assert_eq!(headers.webhook_id.as_deref(), Some("msg_2"));
+        assert_eq!(headers.webhook_timestamp.as_deref(), Some("1"));
+        assert_eq!(headers.webhook_signature.as_deref(), None);
+        assert_eq!(&*body, b"");
+    }
+
+    #[test]
+    fn other_events_are_unknown() {
+        for json in [
+            "{}",
+            "[]",
+            "[[]]",
+            r#"["POST",{},{},{},"",false]"#,
+            "null",
+            "1",
+            "\"POST\"",
+            r#"{"key1":"value1"}"#,
+            r#"{"requestContext":{"stage":"x"}}"#,
+            r#"{"requestContext":"POST"}"#,
+            r#"{"httpMethod":null}"#,
+            r#"{"Records":[]}"#,
+            r#"{"headers":[],"body":{}}"#,
+            r#"{"\ud800":1}"#,
+        ] {
+            assert!(matches!(event(json).read(None), Invocation::Unknown), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_request_is_answered_in_its_own_format() {
+        let valid = [
+            (PayloadFormat::V1, json!({"httpMethod": "POST", "headers": {}, "body": ""})),
+            (PayloadFormat::V2, json!({"requestContext": {"http": {"method": "POST"}}, "headers": {}, "body": ""})),
+        ];
+        let base64 = json!(true);
+        let plain = Value::Null;
+        for (member, value, is_base64, expected) in [
+            ("body", json!({}), &plain, "the body is not a string"),
+            ("headers", json!([]), &plain, "the headers are not an object"),
+            ("multiValueHeaders", json!([]), &plain, "the headers are not an object"),
+            ("headers", json!({"webhook-id": 1}), &plain, "a header is not a string"),
+            ("headers", json!({"webhook-id": ["msg_1"]}), &plain, "a header is not a string"),
+            ("multiValueHeaders", json!({"webhook-id": "msg_1"}), &plain, "a header is not a list of strings"),
+            ("multiValueHeaders", json!({"webhook-id": [1]}), &plain, "a header is not a list of strings"),
+            ("body", json!(""), &json!("yes"), "`isBase64Encoded` is not a boolean"),
+            ("body", json!("e30"), &base64, "the body is not valid base64"),
+            ("body", json!("e3 0="), &base64, "the body is not valid base64"),
+            ("body", json!("e30=e30="), &base64, "the body is not valid base64"),
+            ("body", json!("-_=="), &base64, "the body is not valid base64"),
+            ("body", json!("é"), &base64, "the body is not valid base64"),
+        ] {
+            for (format, valid) in &valid {
+                let mut json = valid.clone();
+                json["isBase64Encoded"] = is_base64.clone();
+                json[member] = value.clone();
+                match event(&json.to_string()).read(None) {
+                    Invocation::MalformedHttp(read, reason) => {
+                        assert_eq!((read, reason), (*format, expected), "{json}");
+                    }
+                    other => panic!("{json}: {other:?}"),
+                }
+            }
+        }
+        for (format, json) in [
+            (PayloadFormat::V1, r#"{"httpMethod":1}"#),
+            (PayloadFormat::V2, r#"{"requestContext":{"http":{"method":1}}}"#),
+        ] {
+            match event(json).read(None) {
+                Invocation::MalformedHttp(read, "the method is not a string") => assert_eq!(read, format),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_not_needed_is_no_reason_to_refuse() {
+        for value in [json!("a\r\nb"), json!("\u{0}"), json!("é"), json!(1), json!({"a": []}), json!(["a"])] {
+            for headers in ["headers", "multiValueHeaders"] {
+                let json = json!({"httpMethod": "POST", headers: {"x-other": value, "content-type": value}});
+                request(&event(&json.to_string()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_of_repeated_members_counts() {
+        let event = event(r#"{"httpMethod":"POST","body":"first","body":"last"}"#);
+        assert_eq!(&*request(&event).body, b"last");
+    }
+
+    #[test]
+    fn a_body_without_escape_sequences_is_borrowed() {
+        let event = event(r#"{"httpMethod":"POST","body":"plain"}"#);
+        assert!(matches!(request(&event).body, Cow::Borrowed(b"plain")));
+    }
+}

@@ -1,0 +1,206 @@
+//! Tests of the log line of each delivery. Its fields are part of the product, and it contains no other part of the
+//! event.
+
+use scalekit_eventbridge::log::Format;
+use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
+
+use test_support::SignedDelivery;
+
+use crate::{
+    support::app::{App, BODY, NOW, key, signed},
+    support::endpoint::{failed_call, failed_entry},
+};
+
+/// The only line of the log, without the fields that differ from run to run.
+#[track_caller]
+fn line(app: &App) -> Value {
+    let lines = app.lines();
+    let [line] = lines.as_slice() else { panic!("expected one line: {lines:?}") };
+    let mut line = line.clone();
+    let line = line.as_object_mut().unwrap();
+    let timestamp = line.remove("timestamp").unwrap();
+    assert!(scalekit_events::timestamp::parse(timestamp.as_str().unwrap()).is_some(), "{timestamp}");
+    assert!(line.remove("duration_ms").unwrap().as_f64().unwrap() > 0.0);
+    assert_eq!(line.remove("request_id").unwrap(), "8476a536-e9f4-11e8-9739-2dfe598c3fcd");
+    Value::Object(line.clone())
+}
+
+#[tokio::test]
+async fn a_forwarded_delivery_is_logged_with_the_fields_of_its_event() {
+    let app = App::start().await;
+    app.deliver(&signed(BODY).function_url()).await;
+    assert_eq!(
+        line(&app),
+        json!({
+            "level": "INFO",
+            "outcome": "forwarded",
+            "trigger": "http",
+            "status": 200,
+            "authentic": true,
+            "webhook_id": "msg_2aXyZ",
+            "event_id": "evt_94568078213382471",
+            "type": "organization.sso_enabled",
+            "object": "Connection",
+            "environment_id": "env_74418471961625391",
+            "organization_id": "org_83544995172188677",
+            "catalogued": true,
+            "bus_event_id": "00000000-0000-4000-8000-000000000001",
+        })
+    );
+}
+
+#[tokio::test]
+async fn an_event_outside_the_catalogue_is_marked_in_the_log_only() {
+    for (member, value) in [("type", "passkey.registered"), ("object", "Passkey")] {
+        let app = App::start().await;
+        let mut event: Value = serde_json::from_str(BODY).unwrap();
+        event[member] = json!(value);
+        assert_eq!(app.deliver(&signed(event.to_string()).function_url()).await.status, 200);
+        let line = line(&app);
+        assert_eq!((&line["catalogued"], &line[member]), (&json!(false), &json!(value)));
+        assert_eq!(app.bus.entries()[0]["Detail"], json!(event.to_string()), "the event on the bus is unchanged");
+    }
+}
+
+#[tokio::test]
+async fn data_that_differs_from_the_catalogue_is_logged_as_pointers() {
+    let mut event: Value = serde_json::from_str(BODY).unwrap();
+    event["data"] = json!({"id": "94567862424830277", "organization_id": null, "enabled": "secret", "new": {"a": []}});
+    let body = event.to_string();
+
+    let app = App::with_queues().await;
+    assert_eq!(app.deliver(&signed(&body).function_url()).await.status, 200);
+    let delivered = line(&app);
+    assert_eq!(delivered["drift"], "/data/enabled /data/id /data/organization_id");
+    assert_eq!((&delivered["level"], &delivered["outcome"]), (&json!("INFO"), &json!("forwarded")));
+    assert_eq!(app.bus.entries()[0]["Detail"], json!(body), "the event on the bus is unchanged");
+    assert!(!app.log().contains("secret"), "{}", app.log());
+
+    let batch = json!({"Records": [{
+        "messageId": "059f36b4-87a3-44ab-83d2-661975830a7d",
+        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": "1"},
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:parking",
+        "awsRegion": "eu-central-1",
+    }]});
+    app.invoke(&batch).await.unwrap();
+    assert_eq!(app.lines()[1]["drift"], delivered["drift"]);
+    assert_eq!(app.lines()[1]["trigger"], "queue");
+}
+
+#[tokio::test]
+async fn data_of_a_type_outside_the_catalogue_is_not_checked() {
+    let mut event: Value = serde_json::from_str(BODY).unwrap();
+    event["type"] = json!("passkey.registered");
+    event["data"] = json!({"id": 1});
+    let app = App::start().await;
+    app.deliver(&signed(event.to_string()).function_url()).await;
+    assert_eq!(line(&app).get("drift"), None);
+}
+
+#[tokio::test]
+async fn a_refused_delivery_is_logged_as_a_warning_with_its_reason() {
+    let app = App::start().await;
+    app.deliver(&signed(BODY.replace("\"spec_version\": \"1\"", "\"spec_version\": \"one\"")).function_url()).await;
+    assert_eq!(
+        line(&app),
+        json!({
+            "level": "WARN",
+            "outcome": "refused",
+            "trigger": "http",
+            "status": 400,
+            "problem": "contract-violation",
+            "error": "/spec_version must be one or more digits",
+            "authentic": true,
+            "webhook_id": "msg_2aXyZ",
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_forged_delivery_is_logged_as_not_authentic() {
+    let app = App::start().await;
+    app.deliver(&SignedDelivery { body: b"{}".to_vec(), ..signed(BODY) }.function_url()).await;
+    assert_eq!(
+        line(&app),
+        json!({
+            "level": "WARN",
+            "outcome": "refused",
+            "trigger": "http",
+            "status": 401,
+            "problem": "invalid-signature",
+            "error": "no signature matches",
+            "authentic": false,
+            "webhook_id": "msg_2aXyZ",
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_failed_delivery_is_logged_as_an_error() {
+    let app = App::start().await;
+    app.bus.always("PutEvents", failed_entry("AccessDeniedException"));
+    app.deliver(&signed(BODY).function_url()).await;
+    let line = line(&app);
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(line["outcome"], "failed");
+    assert_eq!(line["problem"], "misconfigured");
+    assert_eq!(line["error"], "PutEvents, for the entry: AccessDeniedException");
+    assert_eq!(line["event_id"], "evt_94568078213382471");
+    assert_eq!(line.get("bus_event_id"), None);
+}
+
+#[tokio::test]
+async fn the_message_of_a_service_is_not_logged_when_it_may_quote_the_event() {
+    let app = App::start().await;
+    app.bus.always("PutEvents", failed_call(400, "ValidationException"));
+    app.deliver(&signed(BODY).function_url()).await;
+    assert_eq!(line(&app)["error"], "PutEvents: ValidationException (HTTP 400)");
+}
+
+#[tokio::test]
+async fn the_message_of_a_service_is_logged_when_it_names_a_missing_permission_or_resource() {
+    for code in ["AccessDeniedException", "KMSDisabledException", "KmsDisabled", "ResourceNotFoundException"] {
+        let app = App::start().await;
+        app.bus.always("PutEvents", failed_call(400, code));
+        app.deliver(&signed(BODY).function_url()).await;
+        assert_eq!(line(&app)["error"], json!(format!("PutEvents: {code} (HTTP 400): it failed")));
+    }
+}
+
+#[tokio::test]
+async fn the_webhook_id_of_an_unverified_delivery_is_logged_only_when_it_is_well_formed() {
+    for (id, logged) in [("x".repeat(128), true), ("x".repeat(129), false), ("a b".into(), false), ("é".into(), false)]
+    {
+        let app = App::start().await;
+        app.deliver(&SignedDelivery::new(&key(), &id, NOW - 301, BODY.as_bytes()).function_url()).await;
+        assert_eq!(line(&app).get("webhook_id").is_some(), logged, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_level_and_format_are_applied() {
+    let refused = SignedDelivery { body: b"{}".to_vec(), ..signed(BODY) }.function_url();
+    for (format, level, lines) in [
+        (Format::Json, LevelFilter::TRACE, 2),
+        (Format::Json, LevelFilter::INFO, 2),
+        (Format::Json, LevelFilter::WARN, 1),
+        (Format::Json, LevelFilter::ERROR, 0),
+        (Format::Text, LevelFilter::INFO, 2),
+        (Format::Text, LevelFilter::OFF, 0),
+    ] {
+        let app = App::with_log(format, level).await;
+        app.deliver(&signed(BODY).function_url()).await;
+        app.deliver(&refused).await;
+        let log = app.log();
+        assert_eq!(log.lines().count(), lines, "{format:?} {level}: {log}");
+        match format {
+            Format::Json => assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{log}"),
+            Format::Text => assert!(log.lines().all(|line| line.contains(" outcome=\"")), "{log}"),
+        }
+    }
+}
