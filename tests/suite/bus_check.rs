@@ -198,6 +198,24 @@ async fn a_check_that_fails_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_check_that_is_denied_causes_one_warning_per_process() {
+    let app = App::start().await;
+    app.bus.always(CHECK, failed_call(400, "AccessDeniedException"));
+    for n in 1..4 {
+        assert_eq!(deliver(&app, NOW + n * VALIDITY).await.status, 200);
+        assert_eq!(warnings(&app).len(), 1, "after {n} checks");
+    }
+    assert_eq!(app.bus.calls(CHECK), 4, "one at the start, and one for each delivery");
+}
+
+#[tokio::test]
+async fn the_bus_is_checked_after_the_clock_was_set_back() {
+    let app = App::start().await;
+    assert_eq!(deliver(&app, NOW - 3600).await.status, 200);
+    assert_eq!(app.bus.calls(CHECK), 2);
+}
+
+#[tokio::test]
 async fn a_check_that_hangs_leaves_time_for_the_answer() {
     let left = Duration::from_millis(800);
     for (why, before, status) in [

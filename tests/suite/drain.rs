@@ -336,6 +336,25 @@ async fn a_call_that_is_rejected_because_of_one_entry_is_repeated_for_each_entry
 }
 
 #[tokio::test]
+async fn an_entry_that_was_not_reached_before_the_deadline_is_not_reported_as_rejected() {
+    let app = App::with_queues().await;
+    app.bus.plan("PutEvents", |request| {
+        let entries = request.body["Entries"].as_array().unwrap();
+        match entries.iter().map(event_id).collect::<Vec<_>>()[..] {
+            [ref id] if id == "evt_2" => Some(Behaviour::Hang),
+            [_] => None,
+            _ => Some(failed_call(400, "ValidationException")),
+        }
+    });
+    let context = context(at(NOW), Duration::from_secs(2));
+    let reply = app.invoke_with(&batch(&messages(3)), context, at(NOW)).await.unwrap();
+    assert_eq!(failed(&reply), ["m2", "m3"]);
+    let records = app.records();
+    let problems: Vec<_> = records.iter().map(|record| record["problem"].clone()).collect();
+    assert_eq!(problems, [Value::Null, json!("bus-unavailable"), json!("bus-unavailable")]);
+}
+
+#[tokio::test]
 async fn after_a_contradictory_response_only_entries_with_an_error_code_count_as_failed() {
     let app = App::with_queues().await;
     let entries = json!([{"EventId": "1"}, {"ErrorCode": "MalformedDetail"}, {"EventId": "3"}]);
