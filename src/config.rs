@@ -466,7 +466,7 @@ mod tests {
         let reason = |why| format!("{why}; {should}");
         for (secrets, why) in [
             ("", "is not set, and neither is WEBHOOK_SECRET_ARN; set one of them"),
-            (" ,\n", "can't be used: it contains no signing secret"),
+            (" ,\n", "can't be used: the value contains no signing secret"),
             ("hunter2", "can't be used: secret 1 of 1 is invalid: it does not start with `whsec_`"),
             (
                 &format!("{SECRET},whsec_?"),

@@ -1,4 +1,4 @@
-//! The event in an authentic body, and the rules that it must keep. All violations are reported at once.
+//! The event in an authentic body, and its contract: the rules that it must follow. All violations are reported at once.
 //!
 //! An [`Event`] can only be parsed from a [`Verified`] body.
 
@@ -32,7 +32,7 @@ pub enum UnknownEvents {
     Reject,
 }
 
-/// An authentic event that keeps every rule of the contract.
+/// An authentic event that follows every rule of the contract.
 #[derive(Debug)]
 pub struct Event<'a> {
     body: &'a str,
@@ -50,16 +50,16 @@ pub struct Event<'a> {
 pub enum EventError {
     /// It isn't a JSON object.
     Malformed(Malformed),
-    /// It is a JSON object that breaks these rules: at least one.
+    /// It is a JSON object that breaks at least one rule. The list is never empty.
     Violations(Vec<Violation>),
 }
 
 /// One broken rule of the contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// The JSON Pointer (RFC 6901) of the member, also if it is missing.
+    /// The JSON Pointer (RFC 6901) of the member, even if the member is missing.
     pub pointer: &'static str,
-    /// The rule. It contains a value of the event only if that value is a well-formed name outside the catalogue.
+    /// The rule. The only values of the event that it can contain are a well-formed `type` or `object` outside the catalogue.
     pub detail: Cow<'static, str>,
 }
 

@@ -1,5 +1,5 @@
-//! The Lambda function. [`Function::invoke`] decides what an invocation is about. `Function::handle` is the path of a
-//! delivery from the request to the result, and `Function::drain` forwards parked messages.
+//! The Lambda function. [`Function::invoke`] handles one invocation: `Function::handle` takes a delivery from the request to
+//! the result, and `Function::drain` forwards a batch of parked messages.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -74,8 +74,8 @@ impl Function {
     /// Handles one invocation that begins at the time `now`.
     ///
     /// # Errors
-    /// [`Diagnostic`] if the event is neither an HTTP request nor a batch of messages of the parking queue. Lambda counts
-    /// it as an error of the function. If it is a batch of another queue, the messages stay in that queue.
+    /// [`Diagnostic`] if the Lambda event is neither an HTTP request nor a batch of messages from the parking queue. Lambda
+    /// counts the invocation as failed, so the messages of another queue stay in that queue.
     pub async fn invoke(&self, event: LambdaEvent<RawEvent>, now: SystemTime) -> Result<Reply, Diagnostic> {
         let LambdaEvent { payload, context } = event;
         let deadlines = Deadlines::new(now, context.deadline);
@@ -97,11 +97,12 @@ impl Function {
         }
     }
 
-    /// Handles a delivery and writes its line. A panic or a timeout becomes a response, too.
+    /// Handles a delivery and writes its log line. A panic or a timeout also gets a response.
     async fn deliver(&self, request: &Request<'_>, context: &Context, deadlines: Deadlines) -> Response {
         let trace_header = context.xray_trace_id.as_deref().and_then(trace::valid_header);
         let handled = {
-            // Pinned in place, here and below: the SDK's futures are large, and every wrapper would move them.
+            // Pinned here and below, so that each wrapper holds a pointer: the SDK's futures are large, and each wrapper
+            // would otherwise contain the whole future.
             let handle = pin!(self.handle(request, trace_header, deadlines));
             guard(handle, deadlines).await.unwrap_or_else(Handled::unverified)
         };
@@ -112,8 +113,8 @@ impl Function {
 
     /// The path of a delivery: method, signature, size, JSON and contract, then the bus or the parking queue.
     ///
-    /// Every check that a correctly signed delivery can fail comes after the signature, so that each refusal of an authentic
-    /// delivery is logged as one and leaves a copy.
+    /// The body is checked only after the signature, so that a refusal because of the body is logged as the refusal of an
+    /// authentic delivery, and a copy is sent to the dead-letter queue.
     async fn handle<'a>(
         &self,
         request: &'a Request<'_>,
@@ -127,11 +128,11 @@ impl Function {
         let (event, result) = match self.parse(&verified) {
             Ok(event) => {
                 let result = {
-                    // The secret is refreshed beside the forward: after the response, Lambda freezes the process.
+                    // Refresh the secret while the event is forwarded: after the response, Lambda freezes the process.
                     let forward = pin!(self.forward_or_park(&event, trace_header, deadlines));
                     let refresh = pin!(self.keyring.refresh(deadlines.now));
                     let both = pin!(async { tokio::join!(forward, timeout_at(deadlines.response, refresh)).0 });
-                    // Guarded here, too, so that the line of a panic or a timeout has the event.
+                    // Guarded here as well as in `deliver`, so that the log line of a panic or a timeout contains the event.
                     guard(both, deadlines).await.and_then(|result| result)
                 };
                 (Some(event), result)
@@ -213,7 +214,7 @@ impl Function {
         Some(queue.dead_letter(verified.body(), trace_header, &attributes, deadlines.copy()).await)
     }
 
-    /// Forwards parked messages, and writes a line for each.
+    /// Forwards parked messages and writes a log line for each.
     async fn drain(&self, messages: &[Message<'_>], context: &Context, deadlines: Deadlines) -> BatchResponse {
         let forward = pin!(self.forward_messages(messages, context, deadlines));
         match guard(forward, deadlines).await {
@@ -244,6 +245,7 @@ impl Function {
         let parsed: Vec<_> =
             messages.iter().map(|message| (message, self.parse(&Verified::from_queue(message)))).collect();
         let mut submissions = Vec::with_capacity(parsed.len());
+        let mut refused = Vec::new();
         for (message, parsed) in &parsed {
             let event = parsed.as_ref().ok();
             let trace_header = message.trace_header().and_then(trace::valid_header);
@@ -253,10 +255,13 @@ impl Function {
             });
             match entry {
                 Ok(submission) => submissions.push(submission),
-                Err(problem) => finish(message, event, Err(problem)),
+                Err(problem) => refused.push((message, event, problem)),
             }
         }
         self.bus.put(&submissions, deadlines.now, deadlines.response).await;
+        for (message, event, problem) in refused {
+            finish(message, event, Err(problem));
+        }
         for submission in submissions {
             let ((message, event), result) = submission.into_parts();
             finish(message, Some(event), result.map(Accepted::ByBus).map_err(Problem::Bus));
@@ -265,7 +270,7 @@ impl Function {
     }
 }
 
-/// Checks what must be right before a signature can be checked.
+/// Checks the method, and parses the headers that the signature check needs.
 ///
 /// # Errors
 /// [`Problem`] if the method isn't POST, or a header of the signature is missing or malformed.
@@ -283,7 +288,7 @@ pub fn admit<'a>(request: &'a Request<'_>) -> Result<Delivery<'a>, Problem> {
 async fn guard<T>(stage: impl Future<Output = T>, deadlines: Deadlines) -> Result<T, Problem> {
     match AssertUnwindSafe(timeout_at(deadlines.cancel(), stage)).catch_unwind().await {
         Ok(Ok(result)) => Ok(result),
-        Ok(Err(_)) => Err(Problem::Bus(AwsError::transient("no result in time"))),
+        Ok(Err(_)) => Err(Problem::Bus(AwsError::transient("the function cancelled the work at its deadline"))),
         Err(_) => Err(Problem::Internal),
     }
 }
@@ -351,7 +356,7 @@ mod tests {
         };
         assert_eq!(guard::<()>(later, deadlines).await, Err(Problem::Internal));
         assert_eq!(guard(async { 1 }, deadlines).await, Ok(1));
-        let overdue = Problem::Bus(AwsError::transient("no result in time"));
+        let overdue = Problem::Bus(AwsError::transient("the function cancelled the work at its deadline"));
         assert_eq!(guard::<()>(pending(), deadlines).await, Err(overdue));
         assert!(deadlines.elapsed() <= Duration::from_millis(7_601), "{:?}", deadlines.elapsed());
     }

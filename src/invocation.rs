@@ -1,9 +1,9 @@
-//! The event of one invocation: an HTTP request with a delivery, messages of our parking queue, or something else.
+//! The Lambda event of one invocation: an HTTP request with a delivery, messages from our parking queue, or something else.
 //!
 //! A function URL and an HTTP API send payload format 2.0, a REST API sends 1.0. The function needs only the method, three
-//! headers and the body. `lambda_http`'s request types read everything else, too: an invalid value in an unrelated header
-//! makes them fail, and converting them to an `http::Request` panics on a `Host`, a query string or a body that any stranger
-//! can send.
+//! headers and the body, so it parses only these. `lambda_http`'s request types aren't used because they parse everything: an
+//! invalid value in an unrelated header makes them fail, and anyone can send a `Host`, a query string or a body on which
+//! their conversion to an `http::Request` panics.
 
 use std::{borrow::Cow, fmt};
 
@@ -17,14 +17,14 @@ use serde_json::value::RawValue;
 
 use crate::queue::{Message, Queue};
 
-/// The event as JSON text.
+/// The Lambda event as JSON text.
 ///
 /// Deserializing it succeeds for any JSON. If it failed, the runtime would report an error before the function could respond.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub struct RawEvent(Box<RawValue>);
 
-/// What an invocation is about.
+/// A parsed Lambda event, by its kind.
 #[derive(Debug)]
 pub enum Invocation<'a> {
     /// An HTTP request.
@@ -40,9 +40,9 @@ pub enum Invocation<'a> {
 /// The payload format of an HTTP request. The response has the same format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PayloadFormat {
-    /// 1.0, of a REST API.
+    /// Format 1.0, which a REST API sends.
     V1,
-    /// 2.0, of a function URL or an HTTP API.
+    /// Format 2.0, which a function URL or an HTTP API sends.
     V2,
 }
 
@@ -59,7 +59,7 @@ pub struct Request<'a> {
     pub body: Cow<'a, [u8]>,
 }
 
-/// The headers of the signature. Their names are matched in any case.
+/// The headers of the signature. Their names are case-insensitive.
 #[derive(Debug, Default)]
 pub struct Headers<'a> {
     /// `webhook-id`
@@ -86,14 +86,14 @@ struct Http<'a> {
 }
 
 impl RawEvent {
-    /// Decides what the event is about, and reads it.
+    /// Determines the kind of the Lambda event and parses it.
     #[must_use]
     pub fn read(&self, parking_queue: Option<&Queue>) -> Invocation<'_> {
         let Ok::<Members<'_>, _>(members) = serde_json::from_str(self.0.get()) else {
             return Invocation::Unknown;
         };
         let context: RequestContext<'_> = members.parse("requestContext", "").ok().flatten().unwrap_or_default();
-        // `cargo lambda watch` sends an `httpMethod` of its own beside the method of format 2.0.
+        // Look for the method of format 2.0 first: `cargo lambda watch` adds an `httpMethod` to events of that format.
         let (format, method) = match (context.http.and_then(|http| http.method), members.get("httpMethod")) {
             (Some(method), _) => (PayloadFormat::V2, method),
             (None, Some(method)) => (PayloadFormat::V1, method),
@@ -138,7 +138,7 @@ impl<'a> Members<'a> {
         self.find(|other| other == name)
     }
 
-    /// A member whose name differs at most in case.
+    /// A member by its name, ignoring ASCII case.
     fn get_in_any_case(&self, name: &str) -> Option<&'a RawValue> {
         self.find(|other| other.eq_ignore_ascii_case(name))
     }
@@ -179,9 +179,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// Reads `headers` and, for a header that is missing there, `multiValueHeaders`, of which the last value counts.
+    /// Reads each header from `headers`. If it is missing there, the last value in `multiValueHeaders` is used.
     ///
-    /// A value is parsed only if the function needs it: no other header is a reason to refuse a delivery.
+    /// The values of other headers aren't parsed, so an invalid one doesn't cause a delivery to be refused.
     fn read(members: &Members<'a>) -> Result<Self, &'static str> {
         let single: Option<Members<'_>> = members.parse("headers", "the headers are not an object")?;
         let multiple: Option<Members<'_>> = members.parse("multiValueHeaders", "the headers are not an object")?;

@@ -2,7 +2,8 @@
 //!
 //! The sender retries after any status but 2xx. A 4xx says that the cause is in the delivery, a 5xx that it is in the
 //! function or in AWS. The response consists of fixed texts and JSON Pointers
-//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). The log gets the reason, by [`fmt::Display`].
+//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)). The log contains the full reason, which [`fmt::Display`]
+//! writes.
 
 use std::fmt;
 
@@ -19,13 +20,13 @@ use crate::{
 /// The prefix of every problem's `type`. The problem's code follows.
 pub const PROBLEM_TYPE: &str = "urn:scalekit-eventbridge:problem:";
 
-/// The value of `Retry-After` for problems that may pass, in seconds.
+/// The value of `Retry-After`, in seconds, for problems that may be temporary.
 pub const RETRY_AFTER_SECONDS: &str = "30";
 
 /// Why a delivery isn't acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
-    /// The envelope can't be read as an HTTP request.
+    /// The Lambda event can't be parsed as an HTTP request.
     MalformedRequest(&'static str),
     /// The method isn't POST.
     MethodNotAllowed,
@@ -37,7 +38,7 @@ pub enum Problem {
     ContentTooLarge(TooLarge),
     /// The delivery is authentic, but its body is not an event.
     Event(EventError),
-    /// Neither the bus nor the parking queue has the event.
+    /// Neither the bus nor the parking queue has confirmed the event.
     Bus(AwsError),
     /// The function itself failed.
     Internal,
@@ -95,7 +96,7 @@ impl Problem {
         self.kind().1
     }
 
-    /// The header of the response beside its content type, if there is one.
+    /// The response header that the problem adds to the content type, if any.
     #[must_use]
     pub fn header(&self) -> Option<(&'static str, &'static str)> {
         match self.status() {
@@ -149,7 +150,7 @@ impl Problem {
                 "The function is misconfigured; its log has the reason.".into()
             }
             Self::Bus(AwsError { class: ErrorClass::Transient, .. }) => {
-                "The event bus can't be reached at the moment.".into()
+                "The event can't be forwarded at the moment.".into()
             }
             Self::Internal => "The function failed.".into(),
         }

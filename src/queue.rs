@@ -27,7 +27,7 @@ const ENCODING: &str = "encoding";
 /// The encoding of a message body that SQS couldn't carry unchanged.
 const BASE64: &str = "base64";
 
-/// SQS's id of a message that it accepted: the proof that the queue has it.
+/// The message id that SQS returned: the proof that the queue accepted the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageId(String);
 
@@ -138,7 +138,7 @@ impl Queue {
 
     /// The messages in the `Records` of an invocation's event, if all of them are from this queue.
     ///
-    /// `None` for records of another queue or service: nobody has verified what is in them.
+    /// `None` if a record is malformed or comes from another queue or service: its body hasn't been verified.
     #[must_use]
     pub fn messages<'a>(&self, records: &'a str) -> Option<Vec<Message<'a>>> {
         let records: Vec<Record<'_>> = serde_json::from_str(records).ok()?;
@@ -147,7 +147,7 @@ impl Queue {
         records.iter().all(is_ours).then(|| records.into_iter().map(Message::from).collect())
     }
 
-    /// Whether `arn:aws:sqs:{region}:{account}:{name}` is the queue at `https://{host}/{account}/{name}`.
+    /// Whether `arn:aws:sqs:{region}:{account}:{name}` has the account and the name of `https://{host}/{account}/{name}`.
     fn has_arn(&self, arn: &str) -> bool {
         let of_arn = arn.rsplit(':');
         let of_url = self.url.trim_end_matches('/').rsplit('/');
@@ -157,7 +157,7 @@ impl Queue {
     /// Parks an event: sends its body byte for byte, with the trace header in SQS's own attribute.
     ///
     /// # Errors
-    /// [`AwsError`] if the queue doesn't have it, or couldn't carry the body unchanged.
+    /// [`AwsError`] if SQS can't carry the body unchanged, or hasn't confirmed the message by `until`.
     pub async fn park(&self, body: &str, trace_header: Option<&str>, until: Instant) -> Result<MessageId, AwsError> {
         if !is_carried_unchanged(body) {
             return Err(AwsError::new(ErrorClass::Rejected, "SendMessage: SQS can't carry this body unchanged"));
@@ -168,10 +168,11 @@ impl Queue {
     /// Sends a copy of an authentic delivery that was refused, with the reason in message attributes.
     ///
     /// A body that SQS couldn't carry unchanged is encoded in base64, and the attribute `encoding` is set. If SQS rejects
-    /// the message, or would because of its size, the copy is sent without the trace header and the reason.
+    /// the message, or if it is too large, it is sent without the trace header and the reason.
     ///
     /// # Errors
-    /// [`AwsError`] if the queue doesn't have it. An empty body, and one of more than 1 MiB, can't be copied.
+    /// [`AwsError`] if SQS hasn't confirmed the message by `until`. An empty body can't be copied, and neither can one that is
+    /// larger than 1 MiB as sent, after any base64 encoding.
     pub async fn dead_letter(
         &self,
         body: &[u8],
@@ -232,8 +233,9 @@ async fn send_once(call: SendMessageFluentBuilder) -> Result<MessageId, AwsError
     }
 }
 
-/// Whether SQS delivers this text as it is sent. SQS accepts the characters of XML 1.0. Valid JSON can contain two others,
-/// U+FFFE and U+FFFF, and other text can contain any.
+/// Whether SQS accepts this text and delivers it unchanged: it isn't empty, and all its characters are allowed in XML 1.0.
+/// In valid JSON, the only characters that aren't allowed are U+FFFE and U+FFFF. Other text can also contain control
+/// characters.
 fn is_carried_unchanged(text: &str) -> bool {
     let is_refused = |c: char| matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}');
     !text.is_empty() && !text.contains(is_refused)

@@ -1,8 +1,8 @@
-//! The signing keys: those of `WEBHOOK_SECRET`, for the life of the process, or those of a secret in AWS Secrets Manager,
-//! which is read again often enough that a rotation needs no deployment.
+//! The signing keys. Keys from `WEBHOOK_SECRET` stay the same for the life of the process. Keys from a secret in AWS Secrets
+//! Manager are read again regularly, so that a rotation needs no deployment.
 //!
-//! While Secrets Manager is out of reach, the keys in memory stay in use. Without any usable key no delivery can be
-//! verified, and the sender gets a 503 and retries: the secret may be set after the deployment.
+//! While Secrets Manager can't be reached, the keys in memory stay in use. Without a usable key, for example before the
+//! secret is first set, no delivery can be verified: the function responds with 503 and the sender retries.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ pub const PLACEHOLDER: &str = "paste-the-signing-secret-here";
 /// The longest time for reading both versions of the secret.
 const READ_TIME: Duration = Duration::from_secs(2);
 
-/// How old the last read must be before a delivery reads the secret again, while it is being forwarded.
+/// How old the last read must be before the secret is read again while an event is forwarded.
 const REFRESH_AGE: Duration = Duration::from_mins(5);
 
 /// How old the last read must be before a delivery that matches no key reads the secret again. This also limits how often
@@ -56,7 +56,7 @@ pub enum SecretError {
     InvalidJson,
     /// The text is a JSON object without a member that contains a signing secret.
     NoMember,
-    /// This secret is the [`DEVELOPMENT_SECRET`], on Lambda.
+    /// This secret is the [`DEVELOPMENT_SECRET`], which isn't allowed on Lambda.
     Development(Position),
     /// This secret is invalid.
     Invalid(Position, KeyError),
@@ -147,7 +147,7 @@ fn trim(text: &str) -> &str {
 pub struct Keys {
     current: Version,
     previous: Version,
-    /// The time from which the previous version's keys no longer verify.
+    /// When the previous version's keys expire. `None` if the current version's creation date is unknown: they don't expire.
     previous_until: Option<SystemTime>,
 }
 
@@ -159,7 +159,7 @@ struct Version {
 }
 
 impl Keys {
-    /// The keys that verify at this time.
+    /// The keys that are valid at this time.
     pub fn valid_at(&self, now: SystemTime) -> impl Iterator<Item = &Key> {
         let use_previous = self.previous_until.is_none_or(|until| now < until);
         self.current.keys.iter().chain(self.previous.keys.iter().filter(move |_| use_previous))
@@ -184,7 +184,7 @@ struct StoredSecret {
     client: Client,
     arn: String,
     on_lambda: bool,
-    /// The time of the last read. Locked during a read, so that concurrent deliveries share one read.
+    /// When the last read began, whether or not it succeeded. Locked during a read, so that concurrent deliveries share it.
     read_at: tokio::sync::Mutex<SystemTime>,
 }
 
@@ -235,8 +235,8 @@ impl Keyring {
     ) {
         let is_recent = match now.duration_since(*read_at) {
             Ok(since) => since < age,
-            // A concurrent delivery read the secret after this one began. A larger difference means that the clock was set
-            // back, so read again.
+            // The last read began after this delivery did: a concurrent delivery read the secret. If the difference is ten
+            // seconds or more, the clock was set back, so read again.
             Err(earlier) => earlier.duration() < MISMATCH_REFRESH_AGE,
         };
         if is_recent {
@@ -247,11 +247,11 @@ impl Keyring {
         match stored.read(&last, now).await {
             Ok(keys) => *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys),
             Err(error) if last.valid_at(now).next().is_some() => {
-                tracing::warn!(%error, "could not read the signing secret; the keys in memory stay in use");
+                tracing::warn!(%error, "could not get a usable key from the signing secret; the keys in memory stay in use");
             }
             Err(error) => {
                 let hint = format!(
-                    "until the signing secret is set, no delivery can be verified: aws secretsmanager put-secret-value \
+                    "no delivery can be verified until the function can read a usable signing secret; if it isn't set yet, set it with: aws secretsmanager put-secret-value \
                      --region {} --secret-id {} --secret-string file:///dev/stdin",
                     region_of(&stored.arn),
                     stored.arn
@@ -266,7 +266,7 @@ fn region_of(arn: &str) -> &str {
     arn.split(':').nth(3).unwrap_or_default()
 }
 
-/// A client in the secret's region, which can be another one than the function's.
+/// A client for the secret's region, which can differ from the function's.
 #[must_use]
 pub fn client(sdk: &SdkConfig, arn: &str) -> Client {
     let region = Region::new(region_of(arn).to_owned());
@@ -280,7 +280,7 @@ enum ReadError {
     Value(SecretError),
 }
 
-/// Whether the secret has a version with a staging label.
+/// The version of the secret with a given staging label, or the error if there is none.
 enum StagedVersion {
     Found(GetSecretValueOutput),
     NotFound(AwsError),
@@ -312,7 +312,8 @@ impl StoredSecret {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not read the previous version of the signing secret");
-                    // After a rotation, the version that was current is the previous one.
+                    // Use the keys in memory. If the current version has changed, the one that was current is now the
+                    // previous one.
                     if last.current.id == keys.current.id { last.previous.clone() } else { last.current.clone() }
                 }
             };
@@ -344,7 +345,10 @@ impl StoredSecret {
         .await
     }
 
-    /// The valid keys of a version: at least one. Logs a warning for each invalid one, once per version.
+    /// Parses the keys of a version. Logs a warning for each invalid key, once per version.
+    ///
+    /// # Errors
+    /// The version's id and the first [`SecretError`] if no key is valid.
     fn version(&self, output: GetSecretValueOutput, last: &Keys) -> Result<Version, (Option<String>, SecretError)> {
         let id = output.version_id;
         let text = Zeroizing::new(output.secret_string.unwrap_or_default());
@@ -394,11 +398,11 @@ impl fmt::Display for Position {
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("it contains no signing secret"),
-            Self::Placeholder => f.write_str("it is still the template's placeholder"),
-            Self::InvalidJson => f.write_str("it starts with `{`, but it is not a valid JSON object"),
+            Self::Empty => f.write_str("the value contains no signing secret"),
+            Self::Placeholder => f.write_str("the value is still the template's placeholder"),
+            Self::InvalidJson => f.write_str("the value starts with `{`, but it is not a valid JSON object"),
             Self::NoMember => {
-                f.write_str("it is a JSON object, but no member contains a secret that starts with `whsec_`")
+                f.write_str("the value is a JSON object, but no member contains a secret that starts with `whsec_`")
             }
             Self::Development(position) => {
                 write!(f, "{position} is the published development secret, which anyone can sign with")
@@ -463,16 +467,16 @@ mod tests {
     #[test]
     fn an_error_names_the_member_and_the_position_but_no_value() {
         for (value, keys, error) in [
-            (String::new(), 0, "it contains no signing secret"),
-            ("\u{feff} \"\" ".into(), 0, "it contains no signing secret"),
-            (format!(" {PLACEHOLDER}\n"), 0, "it is still the template's placeholder"),
-            (format!(r#"{{"a":"{PLACEHOLDER}"}}"#), 0, "it is still the template's placeholder"),
-            (format!("{{\"a\":\"{SECRET}\""), 0, "it starts with `{`, but it is not a valid JSON object"),
-            ("{}".into(), 0, "it is a JSON object, but no member contains a secret that starts with `whsec_`"),
+            (String::new(), 0, "the value contains no signing secret"),
+            ("\u{feff} \"\" ".into(), 0, "the value contains no signing secret"),
+            (format!(" {PLACEHOLDER}\n"), 0, "the value is still the template's placeholder"),
+            (format!(r#"{{"a":"{PLACEHOLDER}"}}"#), 0, "the value is still the template's placeholder"),
+            (format!("{{\"a\":\"{SECRET}\""), 0, "the value starts with `{`, but it is not a valid JSON object"),
+            ("{}".into(), 0, "the value is a JSON object, but no member contains a secret that starts with `whsec_`"),
             (
                 r#"{"password":"hunter2","port":1}"#.into(),
                 0,
-                "it is a JSON object, but no member contains a secret that starts with `whsec_`",
+                "the value is a JSON object, but no member contains a secret that starts with `whsec_`",
             ),
             ("hunter2".into(), 0, "secret 1 of 1 is invalid: it does not start with `whsec_`"),
             (

@@ -117,19 +117,19 @@ async fn every_supported_format_of_the_secret_is_read() {
 async fn without_a_usable_key_every_delivery_is_answered_with_503() {
     for (description, value, error) in [
         ("no value", None, "GetSecretValue: ResourceNotFoundException (HTTP 400): no such version"),
-        ("an empty value", Some(""), "it contains no signing secret"),
-        ("the placeholder", Some(PLACEHOLDER), "it is still the template's placeholder"),
+        ("an empty value", Some(""), "the value contains no signing secret"),
+        ("the placeholder", Some(PLACEHOLDER), "the value is still the template's placeholder"),
         ("text that is not a secret", Some("hunter2"), "secret 1 of 1 is invalid: it does not start with `whsec_`"),
         ("a JSON array", Some("[\"whsec_a\"]"), "secret 1 of 1 is invalid: it does not start with `whsec_`"),
         (
             "a JSON object with a number",
             Some(r#"{"a":1}"#),
-            "it is a JSON object, but no member contains a secret that starts with `whsec_`",
+            "the value is a JSON object, but no member contains a secret that starts with `whsec_`",
         ),
         (
             "an empty JSON object",
             Some("{}"),
-            "it is a JSON object, but no member contains a secret that starts with `whsec_`",
+            "the value is a JSON object, but no member contains a secret that starts with `whsec_`",
         ),
         ("the development secret", Some(DEVELOPMENT_SECRET), "secret 1 of 1 is the published development secret"),
     ] {
