@@ -1,6 +1,6 @@
 """Keeps the end-to-end tests away from the developer's own AWS account and settings."""
 
-from harness import prepare_process
+from support.harness import prepare_process
 
 
 def pytest_configure() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import CARGO_LAMBDA, EVENTS, HOST, ROOT, Emulator, Failure, Subscription, Watch, prepare_process
+from support.harness import CARGO_LAMBDA, EVENTS, HOST, ROOT, Emulator, Failure, Subscription, Watch, prepare_process
 
 COLUMNS = ("file", "status", "detail-type", "id", "organization")
 EXAMPLE = EVENTS / "organization.sso_enabled.json"

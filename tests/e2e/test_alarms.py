@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from cloudformation import Template, read_template
-from cloudwatch import Alarm, Line, MetricFilter, Metrics, metric
-from deploy import signing_secret
-from function import (
+from support.cloudformation import Template, read_template
+from support.cloudwatch import Alarm, Line, MetricFilter, Metrics, metric
+from support.deploy import signing_secret
+from support.function import (
     DEAD_LETTER_QUEUE,
     DENIED,
     NOT_FOUND,

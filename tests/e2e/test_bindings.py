@@ -16,9 +16,9 @@ from urllib.parse import unquote
 
 import pytest
 
-import page
-from harness import EVENTS, HOST
-from page import section
+from support import page
+from support.harness import EVENTS, HOST
+from support.page import section
 
 SCHEMAS = EVENTS / "schemas"
 TYPES = sorted(path.stem for path in (EVENTS / "bodies").iterdir())

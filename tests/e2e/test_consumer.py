@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-import page
-from deploy import ARCHITECTURE
-from harness import BUS, EVENTS, ROOT, SOURCE, Emulator, Failure
-from page import section
+from support import page
+from support.deploy import ARCHITECTURE
+from support.harness import BUS, EVENTS, ROOT, SOURCE, Emulator, Failure
+from support.page import section
 
 FUNCTION = "my-function"
 LOG_GROUP = f"/aws/lambda/{FUNCTION}"

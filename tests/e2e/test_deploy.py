@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from deploy import Sam, Stack, command, signing_secret
-from harness import CARGO_LAMBDA, DEVELOPMENT, EVENTS, ROOT, Answer, Emulator
+from support.deploy import Sam, Stack, command, signing_secret
+from support.harness import CARGO_LAMBDA, DEVELOPMENT, EVENTS, ROOT, Answer, Emulator
 
 SECRET = signing_secret()
 PLACEHOLDER = "paste-the-signing-secret-here"

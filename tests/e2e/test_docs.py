@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudformation import Template, read_template
-from harness import EVENTS, ROOT
+from support.cloudformation import Template, read_template
+from support.harness import EVENTS, ROOT
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"

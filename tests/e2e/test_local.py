@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import demo
-from harness import EVENTS, Answer, Emulator, Failure, Subscription, Watch
+from support.harness import EVENTS, Answer, Emulator, Failure, Subscription, Watch
 
 REFUSED = {
     "unsigned": (401, "invalid-signature"),

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cloudformation import ACCOUNT, REGION, Template, expand_template
-from harness import TOOLS
+from support.cloudformation import ACCOUNT, REGION, Template, expand_template
+from support.harness import TOOLS
 
 SIMULATOR = TOOLS / "iam-simulate"
 SIMULATE = """

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import page
-from harness import BUS, EVENTS, ROOT, SOURCE, Emulator
-from page import PAGE, cli_patterns, cloudformation_patterns, inline_patterns, section, sections
+from support import page
+from support.harness import BUS, EVENTS, ROOT, SOURCE, Emulator
+from support.page import PAGE, cli_patterns, cloudformation_patterns, inline_patterns, section, sections
 
 # The default AWS quota for the length of an event pattern, in characters.
 PATTERN_SIZE = 2048

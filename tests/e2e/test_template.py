@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from cloudformation import REGION, STACK, TEMPLATE, Template, expand_template, read_template
-from cloudwatch import Alarm, Line, Metric, MetricFilter, Pattern, select
-from function import DENIED, NOT_FOUND, SECRET, Aws, Event, Function, Message, Reply, batch, envelope, signed
-from harness import ROOT, TOOLS
+from support.cloudformation import REGION, STACK, TEMPLATE, Template, expand_template, read_template
+from support.cloudwatch import Alarm, Line, Metric, MetricFilter, Pattern, select
+from support.function import DENIED, NOT_FOUND, SECRET, Aws, Event, Function, Message, Reply, batch, envelope, signed
+from support.harness import ROOT, TOOLS
 
 CHECKOV = TOOLS / "checkov" / "bin" / "checkov"
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness import CARGO_LAMBDA, ROOT, TOOLS, Answer, Emulator, Failure
+from support.harness import CARGO_LAMBDA, ROOT, TOOLS, Answer, Emulator, Failure
 
 # The emulator runs functions as processes on this machine, so they must be built for its architecture.
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]

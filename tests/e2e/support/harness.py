@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import boto3
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EVENTS = ROOT / "events"
 TOOLS = ROOT / ".tools"
 CARGO_LAMBDA = TOOLS / "cargo-lambda" / "bin" / "cargo-lambda"

@@ -17,9 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from cloudformation import ACCOUNT, REGION
-from deploy import signature
-from harness import DEVELOPMENT, EVENTS, HOST, ROOT
+from support.cloudformation import ACCOUNT, REGION
+from support.deploy import signature
+from support.harness import DEVELOPMENT, EVENTS, HOST, ROOT
 
 Event = dict[str, Any]
 Line = dict[str, Any]

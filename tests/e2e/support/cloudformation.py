@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from samtranslator.translator.transform import transform
 
-from harness import ROOT
+from support.harness import ROOT
 
 TEMPLATE = ROOT / "template.yaml"
 

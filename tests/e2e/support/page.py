@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from harness import EVENTS, ROOT, SOURCE, TOOLS
+from support.harness import EVENTS, ROOT, SOURCE, TOOLS
 
 PAGE = EVENTS / "README.md"
 BINDINGS = TOOLS / "bindings" / "bin"

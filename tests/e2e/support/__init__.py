@@ -1,0 +1,1 @@
+"""Support for the end-to-end tests and the demo: the emulator, the deployed stack, and the function as a process."""
