@@ -64,7 +64,7 @@ impl<'a, T> Submission<'a, T> {
         is_transient(&self.result.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sets the result for the case that the next call is cancelled.
+    /// Sets the result that remains if the next call is cancelled.
     fn set_cancelled(&self) {
         self.set_result(Err(AwsError::transient("PutEvents: no answer in time")));
     }
@@ -112,8 +112,8 @@ impl Bus {
 
     /// Puts entries on the bus, in as few calls as the limits of `PutEvents` allow, and fills in their results.
     ///
-    /// If the bus is known to be missing, its existence is checked again first. If the next check is due, it runs beside
-    /// the calls. If it finds no bus, the calls have failed.
+    /// If the bus is known to be missing, its existence is checked again first. If the next check is due, it runs
+    /// concurrently with the calls. If a check finds no bus, every result is an error, even if its call succeeded.
     pub async fn put<T: Sync>(&self, submissions: &[Submission<'_, T>], now: SystemTime, until: Instant) {
         if self.check.is_missing() {
             self.check_exists(now, until).await;
@@ -153,8 +153,8 @@ impl Bus {
         if open.len() == 1 || !outcome.as_ref().is_err_and(|error| error.class == ErrorClass::Rejected) {
             return outcome;
         }
-        // One bad entry fails the whole call, so put them one by one. Until then, they have the result of a call that is
-        // cancelled.
+        // One bad entry fails the whole call, so put them one by one. First replace the call's rejection with a transient
+        // error in every entry: if the loop is cancelled, the entries that it didn't reach aren't rejected.
         let mut outcome = Ok(());
         for submission in &open {
             submission.set_cancelled();
@@ -202,7 +202,7 @@ fn is_transient(result: &Result<EventId, AwsError>) -> bool {
     result.as_ref().is_err_and(|error| error.class == ErrorClass::Transient)
 }
 
-/// Divides submissions, in their order, into calls of at most ten entries and at most the size of the largest entry.
+/// Divides submissions, in their order, into calls of at most ten entries and [`MAX_ENTRY_BYTES`] in total.
 fn calls<'s, 'a, T>(submissions: &'s [Submission<'a, T>]) -> impl Iterator<Item = &'s [Submission<'a, T>]> {
     let (mut count, mut bytes) = (0, 0);
     submissions.chunk_by(move |last, next| {
@@ -223,7 +223,7 @@ fn calls<'s, 'a, T>(submissions: &'s [Submission<'a, T>]) -> impl Iterator<Item 
 fn read_results(output: &PutEventsOutput, count: usize) -> Result<Vec<Result<EventId, AwsError>>, AwsError> {
     let answered = output.entries().len();
     if answered != count {
-        return Err(AwsError::transient(format!("PutEvents: the response has {answered} entries for {count}")));
+        return Err(AwsError::transient(format!("PutEvents: {count} entries were sent, but the response has {answered}")));
     }
     let mut results: Vec<_> = output.entries().iter().map(read_result).collect();
     let failed = results.iter().filter(|result| result.is_err()).count();

@@ -12,7 +12,7 @@ use crate::aws_error::{AwsError, ErrorClass};
 /// The most attempts of one call.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// The longest first pause. Each later pause may be twice as long.
+/// The longest first pause. The limit doubles with each later pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Makes attempts until one succeeds, fails for good, is the fifth, or `until` has come.
