@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// The longest time until the response. The sender waits about 10 s, and a cold start may take two of them.
 const RESPONSE_TIME: Duration = Duration::from_millis(7_500);
 
-/// The longest time that copying a refused delivery may delay its response. The sender's next try brings another copy.
+/// The longest time that copying a refused delivery may delay its response. A copy can be made at the next try instead.
 const COPY_TIME: Duration = Duration::from_secs(3);
 
 /// The time between the response and the invocation's own deadline.
@@ -17,10 +17,10 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(300);
 /// specific than a cancellation.
 const GRACE_PERIOD: Duration = Duration::from_millis(100);
 
-/// The part of the time after which the event is parked.
+/// The fraction of the time until the response is due after which an event that the bus hasn't accepted is parked.
 const PARK_AFTER: f64 = 2.0 / 3.0;
 
-// The sender must get the response before it stops waiting, and Lambda before it ends the process.
+// The response must reach the sender before the sender stops waiting, and Lambda before Lambda ends the process.
 const _: () = assert!(RESPONSE_TIME.as_millis() + GRACE_PERIOD.as_millis() < 9_000);
 const _: () = assert!(GRACE_PERIOD.as_millis() < DEADLINE_MARGIN.as_millis());
 

@@ -18,7 +18,7 @@ const TIME_BYTES: usize = 14;
 /// An entry of more than [`MAX_ENTRY_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLarge {
-    /// The entry's size in bytes. Before the event is parsed: its least size.
+    /// The entry's size in bytes. From [`check_body_size`], a lower bound: the detail-type isn't counted.
     pub bytes: usize,
 }
 

@@ -79,7 +79,7 @@ struct BatchItemFailure {
 }
 
 impl BatchResponse {
-    /// Adds the result of a message. Only a message whose event the bus has leaves the queue.
+    /// Adds the result of a message. A message leaves the queue only if the bus has its event.
     pub fn add(&mut self, message: &Message<'_>, result: &Result<Accepted, Problem>) {
         if !matches!(result, Ok(Accepted::ByBus(_))) {
             self.batch_item_failures.push(BatchItemFailure { item_identifier: message.id().to_owned() });
