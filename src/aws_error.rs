@@ -69,7 +69,7 @@ impl ErrorClass {
             | "SignatureDoesNotMatch"
             | "UnrecognizedClient"
             | "UnsupportedOperation" => Self::Misconfigured,
-            // Throttling by KMS passes. Its other errors come from the key or the key's policy.
+            // Throttling by KMS is temporary. Its other errors come from the key or the key's policy.
             _ if !code.contains("Throttl") && (code.starts_with("KMS") || code.starts_with("Kms")) => {
                 Self::Misconfigured
             }

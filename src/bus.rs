@@ -223,7 +223,9 @@ fn calls<'s, 'a, T>(submissions: &'s [Submission<'a, T>]) -> impl Iterator<Item 
 fn read_results(output: &PutEventsOutput, count: usize) -> Result<Vec<Result<EventId, AwsError>>, AwsError> {
     let answered = output.entries().len();
     if answered != count {
-        return Err(AwsError::transient(format!("PutEvents: {count} entries were sent, but the response has {answered}")));
+        return Err(AwsError::transient(format!(
+            "PutEvents: {count} entries were sent, but the response has {answered}"
+        )));
     }
     let mut results: Vec<_> = output.entries().iter().map(read_result).collect();
     let failed = results.iter().filter(|result| result.is_err()).count();

@@ -133,7 +133,7 @@ fn collect<T>(errors: &mut Vec<ConfigError>, value: Result<T, ConfigError>) -> O
     value.map_err(|error| errors.push(error)).ok()
 }
 
-/// The value of a variable for an error, unless a signing secret was pasted into the wrong variable.
+/// What a variable holds, as part of an error's text. A value that looks like a signing secret isn't shown.
 fn holds(value: &str) -> String {
     if secret::looks_like_signing_secrets(value) {
         "holds what looks like a signing secret".into()

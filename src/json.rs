@@ -41,7 +41,7 @@ pub fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Malformed> {
 
 /// The offset of the first bracket that opens a level beyond [`MAX_DEPTH`]. The JSON must be valid.
 fn too_deep(json: &[u8]) -> Option<usize> {
-    // Nearly every body has too few brackets, even with those in strings, and counting them is fast.
+    // Nearly every body has at most `MAX_DEPTH` opening brackets, even with those in strings, so it can't be too deep.
     memchr::memchr2_iter(b'{', b'[', json).nth(MAX_DEPTH)?;
     let mut depth = 0;
     let mut at = 0;
@@ -88,12 +88,12 @@ impl Malformed {
             let start = body.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
             return Self::at(body, start, "not a JSON object");
         }
-        // These messages are fixed texts, and end with the place, which has fields of its own.
+        // These messages are fixed texts that end with the place. `line` and `column` already give it, so cut it off.
         let (line, column) = (error.line(), error.column());
         let text = error.to_string();
         let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or("not JSON");
-        // serde_json names the byte that it read last: column 0 is the line break before. At the end of the body, the
-        // place is after the last byte.
+        // serde_json gives the place of the byte that it read last; column 0 is the line break before that line. If the
+        // body ended too early, the place is after its last byte.
         let lines = body.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1));
         let read = lines.map(<[u8]>::len).sum::<usize>() + column;
         let offset = if error.is_eof() { body.len() } else { read.saturating_sub(1).min(body.len()) };

@@ -21,7 +21,7 @@
 //! | [`retry`], [`aws_error`], [`deadlines`] | retries of AWS calls, their errors, and the time they may take |
 //! | [`problem`], [`response`] | the responses to the sender and to Lambda |
 //! | [`log`], [`trace`] | the log lines, and the X-Ray trace header |
-//! | [`config`], [`aws`], [`http_client`] | the configuration, the SDK's, and its HTTP client |
+//! | [`config`], [`aws`], [`http_client`] | the function's configuration, and the SDK's configuration and HTTP client |
 //!
 //! What consumers of the events need is in the package [`scalekit_events`].
 //!

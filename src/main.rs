@@ -71,7 +71,7 @@ async fn start() -> Result<Function, Error> {
         tracing::warn!(warning, "configuration");
     }
 
-    // Both run at once, and the connections are reused by the first delivery.
+    // The secret is read and the bus is checked at the same time. The first delivery reuses the connections.
     let now = SystemTime::now();
     let keyring = keyring(config.secret, config.on_lambda, &sdk);
     let bus = Bus::new(aws_sdk_eventbridge::Client::new(&sdk), &config.bus);

@@ -96,7 +96,7 @@ impl Problem {
         self.kind().1
     }
 
-    /// The response header that the problem adds to the content type, if any.
+    /// The response header that the problem needs besides `content-type`, if any.
     #[must_use]
     pub fn header(&self) -> Option<(&'static str, &'static str)> {
         match self.status() {

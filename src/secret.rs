@@ -32,7 +32,7 @@ pub const DEVELOPMENT_SECRET: &str = "whsec_c2NhbGVraXQtZXZlbnRicmlkZ2UtZGV2ZWxv
 /// The value that `template.yaml` gives to a new secret, until the signing secret is pasted.
 pub const PLACEHOLDER: &str = "paste-the-signing-secret-here";
 
-/// The longest time for reading both versions of the secret.
+/// The longest time for reading the secret's current and previous versions.
 const READ_TIME: Duration = Duration::from_secs(2);
 
 /// How old the last read must be before the secret is read again while an event is forwarded.

@@ -33,7 +33,7 @@ pub enum KeyError {
     Prefix,
     /// It is an Ed25519 key (`whsk_…` or `whpk_…`).
     Ed25519,
-    /// It is `v1`: the secret was copied with the version of a signature, `v1,`, in front.
+    /// It is just `v1`: `v1,` was written in front of the secret, and the list was split at the comma.
     VersionPrefix,
     /// The text after the prefix isn't standard, padded base64.
     Base64,
