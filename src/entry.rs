@@ -30,10 +30,11 @@ pub struct Entry<'a> {
     trace_header: Option<&'a str>,
 }
 
-/// Checks whether an entry with this body can be small enough, whatever its detail-type is.
+/// Rejects a body that makes the entry too large even without its detail-type. An entry that passes can still be too large
+/// once its detail-type is counted.
 ///
 /// # Errors
-/// [`TooLarge`] if it can't.
+/// [`TooLarge`] if the source, the body and the time alone exceed the limit.
 pub fn check_body_size(source: &str, body: &[u8]) -> Result<(), TooLarge> {
     check_size(source.len() + body.len() + TIME_BYTES)
 }

@@ -138,7 +138,8 @@ impl Queue {
 
     /// The messages in the `Records` of an invocation's event, if all of them are from this queue.
     ///
-    /// `None` if a record is malformed or comes from another queue or service: its body hasn't been verified.
+    /// `None` if a record is malformed, or comes from another queue or service: the signature of such a body may never have
+    /// been checked.
     #[must_use]
     pub fn messages<'a>(&self, records: &'a str) -> Option<Vec<Message<'a>>> {
         let records: Vec<Record<'_>> = serde_json::from_str(records).ok()?;
