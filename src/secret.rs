@@ -280,7 +280,7 @@ enum ReadError {
     Value(SecretError),
 }
 
-/// The version of the secret with a given staging label, or the error if there is none.
+/// The version of the secret with a given staging label, or the error of a secret without such a version.
 enum StagedVersion {
     Found(GetSecretValueOutput),
     NotFound(AwsError),

@@ -285,6 +285,13 @@ async fn an_invalid_configuration_stops_the_start() {
     let development = "whsec_c2NhbGVraXQtZXZlbnRicmlkZ2UtZGV2ZWxvcG1lbnQ=";
     for (changes, variable, error) in [
         (vec![("EVENT_BUS_NAME", "")], "EVENT_BUS_NAME", format!("is not set; {BUS}")),
+        (
+            vec![("EVENT_BUS_NAME", "arn:aws:events:eu-west-1:123456789012:event-bus/a")],
+            "EVENT_BUS_NAME",
+            "holds `arn:aws:events:eu-west-1:123456789012:event-bus/a`, a bus in another region; \
+             it should hold a bus in the function's region, eu-central-1"
+                .into(),
+        ),
         (vec![("EVENT_BUS_NAME", "a bus")], "EVENT_BUS_NAME", format!("holds `a bus`, which is neither; {BUS}")),
         (
             vec![("WEBHOOK_SECRET", "")],
