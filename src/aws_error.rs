@@ -15,6 +15,8 @@ pub enum ErrorClass {
     Rejected,
     /// A permission, a key or a name is wrong. The call fails until the deployment is repaired.
     Misconfigured,
+    /// The service's rate limit is exceeded. The call succeeds later, at a lower rate.
+    Throttled,
     /// The call may succeed when it is retried.
     Transient,
 }
@@ -69,12 +71,18 @@ impl ErrorClass {
             | "SignatureDoesNotMatch"
             | "UnrecognizedClient"
             | "UnsupportedOperation" => Self::Misconfigured,
-            // Throttling by KMS is temporary. Its other errors come from the key or the key's policy.
-            _ if !code.contains("Throttl") && (code.starts_with("KMS") || code.starts_with("Kms")) => {
-                Self::Misconfigured
-            }
+            "LimitExceeded" | "RequestLimitExceeded" | "TooManyRequests" => Self::Throttled,
+            _ if code.contains("Throttl") => Self::Throttled,
+            // KMS's other errors come from the key or the key's policy.
+            _ if code.starts_with("KMS") || code.starts_with("Kms") => Self::Misconfigured,
             _ => Self::Transient,
         }
+    }
+
+    /// Whether another attempt can succeed without a change of the event or the deployment.
+    #[must_use]
+    pub fn is_temporary(self) -> bool {
+        matches!(self, Self::Throttled | Self::Transient)
     }
 }
 
@@ -174,7 +182,7 @@ mod tests {
     /// The codes of the contract, and those of SQS, STS and KMS for the same cases.
     #[test]
     fn each_code_has_its_class() {
-        use ErrorClass::{Misconfigured, Rejected, Transient};
+        use ErrorClass::{Misconfigured, Rejected, Throttled, Transient};
         for (class, codes) in [
             (Rejected, "MalformedDetail InvalidArgument ValidationException InvalidMessageContents"),
             (
@@ -205,8 +213,12 @@ mod tests {
                 "KMSAccessDeniedException KMSDisabledException KMSInvalidStateException KMSNotFoundException \
                  KmsAccessDenied KmsDisabled KmsInvalidState KmsNotFound KMS.AccessDeniedException KMS.OptInRequired",
             ),
-            (Transient, "ThrottlingException InternalFailure InternalException ServiceUnavailable RequestTimeout"),
-            (Transient, "Throttling RequestThrottled KMSThrottlingException KmsThrottled KMS.ThrottlingException"),
+            (
+                Throttled,
+                "ThrottlingException Throttling RequestThrottled TooManyRequestsException LimitExceededException",
+            ),
+            (Throttled, "RequestLimitExceeded KMSThrottlingException KmsThrottled KMS.ThrottlingException"),
+            (Transient, "InternalFailure InternalException ServiceUnavailable RequestTimeout"),
             (Transient, "UnknownCode accessdeniedexception AccessDeniedExceptions X"),
         ] {
             for code in codes.split_whitespace() {

@@ -5,21 +5,25 @@
 //! the bus is not known to be missing.
 
 use std::{
+    collections::VecDeque,
     fmt,
     pin::pin,
     slice,
     sync::{Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use aws_sdk_eventbridge::{Client, operation::put_events::PutEventsOutput, types::PutEventsResultEntry};
-use tokio::time::Instant;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     aws_error::{AwsError, ErrorClass},
+    breaker::Breaker,
     bus_check::{BusCheck, BusStatus},
     entry::{Entry, MAX_ENTRY_BYTES},
-    retry::retry,
+    pace::Pace,
+    retry::{Attempts, retry},
 };
 
 /// The most entries that `PutEvents` accepts in one call.
@@ -61,7 +65,7 @@ impl<'a, T> Submission<'a, T> {
 
     /// Whether another attempt can change the result.
     fn is_open(&self) -> bool {
-        is_transient(&self.result.lock().unwrap_or_else(PoisonError::into_inner))
+        is_temporary(&self.result.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sets the result that remains if the next call is cancelled.
@@ -80,13 +84,21 @@ pub struct Bus {
     client: Client,
     name: String,
     check: BusCheck,
+    breaker: Breaker,
+    pace: Pace,
 }
 
 impl Bus {
     /// A bus by its name or ARN. Whether it exists is not known yet.
     #[must_use]
     pub fn new(client: Client, name: &str) -> Self {
-        Self { client, name: name.to_owned(), check: BusCheck::default() }
+        Self {
+            client,
+            name: name.to_owned(),
+            check: BusCheck::default(),
+            breaker: Breaker::default(),
+            pace: Pace::default(),
+        }
     }
 
     /// The name or ARN.
@@ -100,26 +112,61 @@ impl Bus {
         self.check.run(&self.client, &self.name, now, until).await
     }
 
-    /// Puts one entry on the bus.
+    /// Puts one entry on the bus, with up to five attempts.
     ///
     /// # Errors
     /// [`AwsError`] if the bus doesn't have it.
     pub async fn put_one(&self, entry: Entry<'_>, now: SystemTime, until: Instant) -> Result<EventId, AwsError> {
         let submission = Submission::new((), entry);
-        self.put(slice::from_ref(&submission), now, until).await;
+        let call = slice::from_ref(&submission);
+        // Each attempt has set the result of the submission.
+        let put = async { drop(retry("PutEvents", until, || self.put_open(call)).await) };
+        self.put_and_check(put, call, now, until).await;
         submission.into_parts().1
+    }
+
+    /// Puts one entry on the bus like [`put_one`](Self::put_one), unless that has just failed for another entry: then it
+    /// fails at once. So deliveries that can be parked instead are parked without a delay while the bus is unavailable.
+    ///
+    /// # Errors
+    /// [`AwsError`] if the bus doesn't have it.
+    pub async fn put_one_or_fail_fast(
+        &self,
+        entry: Entry<'_>,
+        now: SystemTime,
+        until: Instant,
+    ) -> Result<EventId, AwsError> {
+        let started = Instant::now();
+        let until = self.breaker.admit(now, until)?;
+        let result = self.put_one(entry, now, until).await;
+        self.breaker.record(now + started.elapsed(), result.as_ref().err());
+        result
     }
 
     /// Puts entries on the bus, in as few calls as the limits of `PutEvents` allow, and fills in their results.
     ///
-    /// If the bus is known to be missing, its existence is checked again first. If the next check is due, it runs
-    /// concurrently with the calls. If a check finds no bus, every result is an error, even if its call succeeded.
+    /// Several calls run at once, and fewer of them while the bus is throttled or unavailable. A throttled call is repeated
+    /// until `until`, any other call up to five times.
     pub async fn put<T: Sync>(&self, submissions: &[Submission<'_, T>], now: SystemTime, until: Instant) {
+        self.put_and_check(self.put_all(submissions, until), submissions, now, until).await;
+    }
+
+    /// Awaits a put of these entries, and makes sure that the bus exists.
+    ///
+    /// If the bus is known to be missing, its existence is checked again first. If the next check is due, it runs
+    /// concurrently with the put. If a check finds no bus, every result is an error, even if its call succeeded.
+    async fn put_and_check<T>(
+        &self,
+        put: impl Future<Output = ()>,
+        submissions: &[Submission<'_, T>],
+        now: SystemTime,
+        until: Instant,
+    ) {
         if self.check.is_missing() {
             self.check_exists(now, until).await;
         }
         if !self.check.is_missing() {
-            let puts = pin!(self.put_all(submissions, until));
+            let puts = pin!(put);
             if self.check.take_due(now) {
                 let check = pin!(self.check_exists(now, until));
                 tokio::join!(puts, check);
@@ -136,17 +183,40 @@ impl Bus {
         }
     }
 
+    /// Puts entries on the bus by several calls at once. Each attempt of a call sets the results of its entries.
     async fn put_all<T: Sync>(&self, submissions: &[Submission<'_, T>], until: Instant) {
-        for call in calls(submissions) {
-            // Each attempt has set the results of its entries.
-            let _ = retry("PutEvents", until, || self.put_open(call)).await;
+        let attempt = async |call, attempts, pause| {
+            sleep(pause).await;
+            let outcome = timeout_at(until, self.put_open(call)).await;
+            (call, attempts, outcome.unwrap_or_else(|_| Err(AwsError::transient("PutEvents: no answer in time"))))
+        };
+        let first_attempt = |call| (call, Attempts::five_besides_throttled(), Duration::ZERO);
+        let mut waiting: VecDeque<_> = calls(submissions).map(first_attempt).collect();
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < self.pace.calls_at_once()
+                && let Some((call, attempts, pause)) = waiting.pop_front()
+            {
+                running.push(attempt(call, attempts, pause));
+            }
+            let Some((call, mut attempts, outcome)) = running.next().await else { return };
+            match outcome {
+                Err(error) if error.class.is_temporary() => {
+                    self.pace.slow_down();
+                    // The call spends its pause as one of the running calls, so that the whole put slows down.
+                    if let Some(pause) = attempts.pause_after(&error, until) {
+                        waiting.push_back((call, attempts, pause));
+                    }
+                }
+                _ => self.pace.speed_up(),
+            }
         }
     }
 
     /// One attempt at the entries of a call that are still open.
     ///
     /// # Errors
-    /// A transient error if another attempt is worth it, or the error of the whole call.
+    /// A temporary error if another attempt is worth it, or the error of the whole call.
     async fn put_open<T: Sync>(&self, call: &[Submission<'_, T>]) -> Result<(), AwsError> {
         let open: Vec<_> = call.iter().filter(|submission| submission.is_open()).collect();
         let outcome = self.put_once(&open).await;
@@ -161,7 +231,7 @@ impl Bus {
         }
         for submission in open {
             if let Err(error) = self.put_once(&[submission]).await
-                && error.class == ErrorClass::Transient
+                && error.class.is_temporary()
             {
                 outcome = Err(error);
             }
@@ -172,7 +242,7 @@ impl Bus {
     /// One call. Sets the result of each entry.
     ///
     /// # Errors
-    /// The error of the whole call, or one of the entries' transient errors.
+    /// The error of the whole call, or one of the entries' temporary errors.
     async fn put_once<T: Sync>(&self, submissions: &[&Submission<'_, T>]) -> Result<(), AwsError> {
         for submission in submissions {
             submission.set_cancelled();
@@ -184,9 +254,9 @@ impl Bus {
             .and_then(|output| read_results(&output, submissions.len()));
         match results {
             Ok(results) => {
-                let transient = results.iter().find(|result| is_transient(result)).cloned();
+                let temporary = results.iter().find(|result| is_temporary(result)).cloned();
                 submissions.iter().zip(results).for_each(|(submission, result)| submission.set_result(result));
-                transient.map_or(Ok(()), |error| error.map(|_| ()))
+                temporary.map_or(Ok(()), |error| error.map(|_| ()))
             }
             Err(error) => {
                 for submission in submissions {
@@ -198,8 +268,8 @@ impl Bus {
     }
 }
 
-fn is_transient(result: &Result<EventId, AwsError>) -> bool {
-    result.as_ref().is_err_and(|error| error.class == ErrorClass::Transient)
+fn is_temporary(result: &Result<EventId, AwsError>) -> bool {
+    result.as_ref().is_err_and(|error| error.class.is_temporary())
 }
 
 /// Divides submissions, in their order, into calls of at most ten entries and [`MAX_ENTRY_BYTES`] in total.

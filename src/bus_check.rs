@@ -70,7 +70,7 @@ impl BusCheck {
         match &status {
             BusStatus::Exists => self.missing.store(false, Ordering::Relaxed),
             BusStatus::Missing => self.missing.store(true, Ordering::Relaxed),
-            BusStatus::Unknown(error) if error.class == ErrorClass::Transient => {
+            BusStatus::Unknown(error) if error.class.is_temporary() => {
                 tracing::warn!(%error, "could not check whether the event bus exists");
                 self.set_due(now + CHECK_INTERVAL_AFTER_ERROR);
             }

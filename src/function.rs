@@ -185,7 +185,7 @@ impl Function {
             let put = self.bus.put_one(entry, deadlines.now, deadlines.response).await;
             return put.map(Accepted::ByBus).map_err(Problem::Bus);
         };
-        let bus_error = match self.bus.put_one(entry, deadlines.now, deadlines.park()).await {
+        let bus_error = match self.bus.put_one_or_fail_fast(entry, deadlines.now, deadlines.park()).await {
             Ok(id) => return Ok(Accepted::ByBus(id)),
             Err(error) if error.class == ErrorClass::Rejected => return Err(Problem::Bus(error)),
             Err(error) => error,

@@ -17,6 +17,7 @@
 //! | [`event`], [`json`] | the rules that an event must keep |
 //! | [`entry`] | the entry that is put on the bus |
 //! | [`bus`], [`bus_check`] | putting entries on the bus, and checking that it exists |
+//! | [`breaker`], [`pace`] | what a failing bus changes: deliveries are parked at once, parked events are forwarded more slowly |
 //! | [`queue`] | the parking queue and the dead-letter queue |
 //! | [`retry`], [`aws_error`], [`deadlines`] | retries of AWS calls, their errors, and the time they may take |
 //! | [`problem`], [`response`] | the responses to the sender and to Lambda |
@@ -29,6 +30,7 @@
 
 pub mod aws;
 pub mod aws_error;
+pub mod breaker;
 pub mod bus;
 pub mod bus_check;
 pub mod config;
@@ -40,6 +42,7 @@ pub mod http_client;
 pub mod invocation;
 pub mod json;
 pub mod log;
+pub mod pace;
 pub mod problem;
 pub mod queue;
 pub mod response;

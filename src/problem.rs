@@ -77,7 +77,7 @@ impl Problem {
             Self::Bus(AwsError { class: ErrorClass::Misconfigured, .. }) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", "Misconfigured")
             }
-            Self::Bus(AwsError { class: ErrorClass::Transient, .. }) => {
+            Self::Bus(AwsError { class: ErrorClass::Throttled | ErrorClass::Transient, .. }) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "bus-unavailable", "Bus unavailable")
             }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "Internal error"),
@@ -149,7 +149,7 @@ impl Problem {
             Self::Bus(AwsError { class: ErrorClass::Misconfigured, .. }) => {
                 "The function is misconfigured; its log has the reason.".into()
             }
-            Self::Bus(AwsError { class: ErrorClass::Transient, .. }) => {
+            Self::Bus(AwsError { class: ErrorClass::Throttled | ErrorClass::Transient, .. }) => {
                 "The event can't be forwarded at the moment.".into()
             }
             Self::Internal => "The function failed.".into(),

@@ -12,13 +12,48 @@ use crate::aws_error::{AwsError, ErrorClass};
 /// The most attempts of one call.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// The longest first pause. The limit doubles with each later pause.
+/// The limit of the first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Makes attempts until one succeeds, fails for good, is the fifth, or `until` has come.
+/// The limit of the longest pauses.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1_600);
+
+/// The attempts of one call, and the pauses between them.
 ///
-/// Pauses between attempts are random up to their limit ("full jitter"), so that functions that failed together don't
-/// retry together.
+/// Pauses are random up to a limit ("full jitter"), so that functions that failed together don't retry together. The limit
+/// doubles with each pause.
+#[derive(Debug)]
+pub struct Attempts {
+    left: u32,
+    counts_throttled: bool,
+    pause_limit: Duration,
+}
+
+impl Attempts {
+    /// At most five attempts.
+    #[must_use]
+    pub fn five() -> Self {
+        Self { left: MAX_ATTEMPTS, counts_throttled: true, pause_limit: FIRST_PAUSE }
+    }
+
+    /// At most five attempts, in addition to those that are throttled.
+    #[must_use]
+    pub fn five_besides_throttled() -> Self {
+        Self { counts_throttled: false, ..Self::five() }
+    }
+
+    /// The pause after an attempt that failed, or `None` if there should be no other attempt by `until`.
+    pub fn pause_after(&mut self, error: &AwsError, until: Instant) -> Option<Duration> {
+        if self.counts_throttled || error.class != ErrorClass::Throttled {
+            self.left -= 1;
+        }
+        let pause = self.pause_limit.mul_f64(fastrand::f64());
+        self.pause_limit = LONGEST_PAUSE.min(self.pause_limit * 2);
+        (error.class.is_temporary() && self.left > 0 && Instant::now() + pause < until).then_some(pause)
+    }
+}
+
+/// Makes attempts until one succeeds, fails for good, is the fifth, or `until` has come.
 ///
 /// # Errors
 /// The error of the last attempt, or that it was not answered in time.
@@ -26,10 +61,8 @@ pub async fn retry<T, F>(operation: &'static str, until: Instant, mut attempt: i
 where
     F: Future<Output = Result<T, AwsError>>,
 {
-    let mut attempts = 0;
-    let mut longest_pause = FIRST_PAUSE;
+    let mut attempts = Attempts::five();
     loop {
-        attempts += 1;
         let result = {
             // Pinned in place: the SDK's futures are large, and moving them costs more than the rest of this function.
             let attempt = pin!(attempt());
@@ -40,12 +73,10 @@ where
             Ok(Err(error)) => error,
             Err(_) => AwsError::transient(format!("{operation}: no answer in time")),
         };
-        let pause = longest_pause.mul_f64(fastrand::f64());
-        if error.class != ErrorClass::Transient || attempts == MAX_ATTEMPTS || Instant::now() + pause >= until {
-            return Err(error);
+        match attempts.pause_after(&error, until) {
+            Some(pause) => sleep(pause).await,
+            None => return Err(error),
         }
-        sleep(pause).await;
-        longest_pause *= 2;
     }
 }
 

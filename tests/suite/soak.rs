@@ -258,7 +258,15 @@ async fn no_acknowledged_event_is_lost() {
     let (injected, sent) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
 
     inject_faults(&app, seed, (500, 400), &injected);
-    let unacknowledged = deliver_all(&app, (1..=deliveries).collect(), TRIES, SHORT_TIME_LIMIT, &sent).await;
+    let third = deliveries / 3;
+    let mut unacknowledged = deliver_all(&app, (1..=third).collect(), TRIES, SHORT_TIME_LIMIT, &sent).await;
+    // An outage of the whole bus: the queue still fails at random.
+    app.bus.always("PutEvents", failed_call(503, "ServiceUnavailable"));
+    let during_outage = (third + 1..=2 * third).collect();
+    unacknowledged.extend(deliver_all(&app, during_outage, TRIES, SHORT_TIME_LIMIT, &sent).await);
+    inject_faults(&app, seed.wrapping_add(20), (500, 400), &injected);
+    let after_outage = (2 * third + 1..=deliveries).collect();
+    unacknowledged.extend(deliver_all(&app, after_outage, TRIES, SHORT_TIME_LIMIT, &sent).await);
     // The sender's last attempt is made when no more faults are injected.
     stop_faults(&app);
     assert_eq!(deliver_all(&app, unacknowledged, 1, LONG_TIME_LIMIT, &sent).await, Vec::<u64>::new());
@@ -294,13 +302,17 @@ async fn no_acknowledged_event_is_lost() {
     let lost: Vec<_> = acknowledged.iter().filter(|id| !on_bus.contains_key(*id)).collect();
     let records = app.records();
     let parked = records.iter().filter(|record| record["outcome"] == "parked");
+    // Deliveries that were parked, or refused, without a call, because the bus had just failed.
+    let is_not_called =
+        |record: &&Value| record["error"].as_str().is_some_and(|error| error.starts_with("PutEvents was not called"));
+    let not_called = records.iter().filter(is_not_called).count();
     let figures = Figures {
         seed,
         seconds: begun.elapsed().as_secs_f64(),
         deliveries,
         faults: injected.load(Ordering::Relaxed),
         sent_again: sent.load(Ordering::Relaxed) - usize::try_from(deliveries).unwrap(),
-        calls_retried: calls_while_delivering.saturating_sub(sent.load(Ordering::Relaxed)),
+        calls_retried: (calls_while_delivering + not_called).saturating_sub(sent.load(Ordering::Relaxed)),
         parked: parked.clone().count(),
         drained: parked_ids.len(),
         drained_again,
