@@ -19,6 +19,8 @@ use rustls::{
     pki_types::{PrivateKeyDer, pem::PemObject},
 };
 
+use crate::bus::Bus;
+
 /// The system's certificate bundles. On Lambda, a function reads a bundle of about the same size.
 const SYSTEM_BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
@@ -156,16 +158,21 @@ impl RuntimeApi {
         }
     }
 
-    /// Sends an event and returns the time until it is answered with 200. The function must be ready.
-    pub fn deliver(&self, event: &Arc<str>) -> Result<Duration, String> {
+    /// Sends an event and returns the time until it is answered, and the answer. The function must be ready.
+    pub fn invoke(&self, event: &Arc<str>) -> Result<(Duration, String), String> {
         let sent = Instant::now();
         self.events.send(Arc::clone(event)).map_err(|error| error.to_string())?;
         match self.call()? {
-            Call::Answered(at, answer) if answer.contains("\"statusCode\":200") => Ok(at - sent),
-            Call::Answered(_, answer) => Err(answer),
+            Call::Answered(at, answer) => Ok((at - sent, answer)),
             Call::Ready(_) => Err("the function requested another event without an answer".into()),
             Call::Failed(error) => Err(error),
         }
+    }
+
+    /// Sends a delivery and returns the time until it is answered with 200. The function must be ready.
+    pub fn deliver(&self, event: &Arc<str>) -> Result<Duration, String> {
+        let (time, answer) = self.invoke(event)?;
+        if answer.contains("\"statusCode\":200") { Ok(time) } else { Err(answer) }
     }
 
     fn call(&self) -> Result<Call, String> {
@@ -177,6 +184,8 @@ impl RuntimeApi {
 pub struct Aws {
     /// The value of `AWS_ENDPOINT_URL`.
     pub url: String,
+    /// The event bus.
+    pub bus: Arc<Bus>,
     connections: Arc<Mutex<Vec<Instant>>>,
 }
 
@@ -205,26 +214,26 @@ impl Aws {
         let secret = format!(r#"{{"SecretString":"{secret}","CreatedDate":1700000000}}"#);
         let connections = Arc::new(Mutex::new(Vec::new()));
         let accepted = Arc::clone(&connections);
+        let bus = Arc::new(Bus::default());
+        let served_bus = Arc::clone(&bus);
         let port = serve(move |stream| {
             accepted.lock().expect("no thread panics").push(Instant::now());
             let Ok(session) = ServerConnection::new(Arc::clone(&tls)) else { return };
             let mut connection = Connection::new(StreamOwned::new(session, stream));
             while let Some(request) = connection.request() {
                 let target = request.head.lines().find_map(|line| line.strip_prefix("x-amz-target:"));
-                let answer = match target.and_then(|target| target.rsplit('.').next()) {
-                    Some("getsecretvalue") => &secret,
-                    Some("describeeventbus") => r#"{"Name":"bench"}"#,
-                    Some("putevents") => {
-                        r#"{"FailedEntryCount":0,"Entries":[{"EventId":"00000000-0000-4000-8000-000000000000"}]}"#
-                    }
+                let (status, answer) = match target.and_then(|target| target.rsplit('.').next()) {
+                    Some("getsecretvalue") => (200, secret.clone()),
+                    Some("describeeventbus") => (200, r#"{"Name":"bench"}"#.to_owned()),
+                    Some("putevents") => served_bus.put_events(&request.body),
                     _ => panic!("unexpected request: {}", request.head),
                 };
-                if connection.answer(200, "content-type: application/x-amz-json-1.1\r\n", answer).is_none() {
+                if connection.answer(status, "content-type: application/x-amz-json-1.1\r\n", &answer).is_none() {
                     return;
                 }
             }
         })?;
-        Ok(Self { url: format!("https://127.0.0.1:{port}"), connections })
+        Ok(Self { url: format!("https://127.0.0.1:{port}"), bus, connections })
     }
 
     /// The times of the connections since the last call of this method.

@@ -9,9 +9,12 @@
 //! cargo bench -p benches --bench process                       # 30 rounds
 //! cargo bench -p benches --bench process -- 5 function lean    # 5 rounds of some subjects
 //! cargo bench -p benches --bench process -- function before=/path/to/bootstrap    # with another build of the function
+//! cargo bench -p benches --bench process -- drain 10 100    # parked messages in batches of these sizes
 //! ```
 
+mod bus;
 mod chart;
+mod drain;
 mod endpoints;
 mod share;
 
@@ -80,24 +83,40 @@ fn main() -> Result<()> {
         println!("not measured: the benchmark takes minutes and runs only with `cargo bench`");
         return Ok(());
     }
-    let rounds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(30);
-    let wanted = |name: &str| {
-        let is_name = |argument: &&String| argument.starts_with(char::is_alphabetic) && !argument.contains('=');
-        let mut only = arguments.iter().filter(is_name).peekable();
-        only.peek().is_none() || only.any(|only| name.starts_with(only.as_str()))
-    };
     let directory = env::temp_dir().join(format!("scalekit-eventbridge-bench-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
-    let others: Vec<_> = arguments.iter().filter_map(|argument| argument.split_once('=')).collect();
-    let result = measure(&directory, rounds, wanted, &others);
+    let result = measure(&directory, &arguments);
     fs::remove_dir_all(&directory)?;
     result
 }
 
-fn measure(directory: &Path, rounds: usize, wanted: impl Fn(&str) -> bool, others: &[(&str, &str)]) -> Result<()> {
+/// Measures what the arguments request.
+fn measure(directory: &Path, arguments: &[String]) -> Result<()> {
+    let numbers: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    let others: Vec<_> = arguments.iter().filter_map(|argument| argument.split_once('=')).collect();
+    let is_name = |argument: &&str| argument.starts_with(char::is_alphabetic) && !argument.contains('=');
+    let mut names: Vec<_> = arguments.iter().map(String::as_str).filter(is_name).collect();
+    let mode = names.iter().position(|name| *name == "drain").map(|at| names.remove(at));
+    if mode.is_some() && names.is_empty() && others.is_empty() {
+        names.push("function, as the template deploys it");
+    }
+    let wanted =
+        |name: &str| (names.is_empty() && mode.is_none()) || names.iter().any(|wanted| name.starts_with(wanted));
+
     let aws = Aws::start(directory, SECRET)?;
-    let subjects = subjects(&aws, directory, wanted, others)?;
+    let subjects = subjects(&aws, directory, wanted, &others)?;
     let bench = Bench { aws, log: directory.join("log"), share: Share::new() };
+    if let Err(error) = &bench.share {
+        println!("no figures at the CPU share of 128 MB, because no CPU quota could be set: {error}");
+    }
+    match mode {
+        Some(_) => drain::measure(&bench, &subjects, &numbers),
+        None => measure_deliveries(&bench, &subjects, numbers.first().copied().unwrap_or(30)),
+    }
+}
+
+/// Measures deliveries, one after the other, and draws the chart.
+fn measure_deliveries(bench: &Bench, subjects: &[Subject], rounds: usize) -> Result<()> {
     let mut figures: Vec<_> = subjects.iter().map(|_| Figures::default()).collect();
 
     for _ in 0..rounds {
@@ -121,7 +140,11 @@ fn measure(directory: &Path, rounds: usize, wanted: impl Fn(&str) -> bool, other
     }
 
     let names: Vec<_> = subjects.iter().map(|subject| &*subject.name).collect();
-    report(&names, &figures, rounds, bench.share.as_ref().err());
+    println!("\nmedians of {rounds} processes per subject, started in turn");
+    let column = |figures: &Figures| {
+        ROWS.iter().map(|(row, unit, column)| ((*row).to_owned(), format!("{:.2} {unit}", column(figures)))).collect()
+    };
+    print_table(subjects, &figures.iter().map(column).collect::<Vec<_>>());
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/bench.svg");
     chart::draw(chart, &machine(), &names, &figures)
 }
@@ -320,31 +343,31 @@ impl Bench {
 
     /// The instructions of one warm delivery, in thousands, or `None` if Valgrind is not installed.
     fn count_instructions(&self, subject: &Subject) -> Result<Option<f64>> {
-        if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
-            return Ok(None);
-        }
-        let few = self.instructions_of(subject, COUNTED)?;
-        let many = self.instructions_of(subject, 2 * COUNTED)?;
+        let deliver = |count| self.instructions_of(subject, |process| process.deliver_warm(count).map(drop));
+        let Some((few, many)) = deliver(COUNTED)?.zip(deliver(2 * COUNTED)?) else { return Ok(None) };
         Ok(Some((many - few) / count(COUNTED) / 1e3))
     }
 
-    fn instructions_of(&self, subject: &Subject, deliveries: usize) -> Result<f64> {
-        let mut valgrind = Command::new(which("valgrind")?);
+    /// The instructions of a process that does this work, or `None` if Valgrind is not installed.
+    fn instructions_of(&self, subject: &Subject, work: impl Fn(&Process) -> Result<()>) -> Result<Option<f64>> {
+        let Some(valgrind) = which("valgrind") else { return Ok(None) };
+        let mut valgrind = Command::new(valgrind);
         valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(&subject.binary);
         let mut process = self.spawn(subject, valgrind)?;
-        process.deliver_warm(deliveries)?;
+        work(&process)?;
         process.ready()?;
         Command::new("kill").arg(process.child.id().to_string()).status()?;
         process.child.wait()?;
         let output = fs::read_to_string(self.log.with_extension("err"))?;
         let collected = output.lines().find_map(|line| line.split_once("Collected :"));
-        Ok(collected.ok_or("callgrind counted nothing")?.1.trim().parse()?)
+        Ok(Some(collected.ok_or("callgrind counted nothing")?.1.trim().parse()?))
     }
 }
 
-fn which(program: &str) -> Result<PathBuf> {
-    let path = env::var_os("PATH").ok_or("no PATH")?;
-    env::split_paths(&path).map(|path| path.join(program)).find(|path| path.exists()).ok_or_else(|| program.into())
+/// The path of a program, if it is installed.
+fn which(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|path| path.join(program)).find(|path| path.exists())
 }
 
 fn deflated(bytes: &[u8]) -> Result<usize> {
@@ -409,14 +432,12 @@ const ROWS: [(&str, &str, Column); 19] = [
     ("binary, zipped", "MB", |figures| figures.zipped),
 ];
 
-fn report(names: &[&str], figures: &[Figures], rounds: usize, no_share: Option<&std::io::Error>) {
-    println!("\n{}; medians of {rounds} processes per subject, started in turn\n", machine());
-    if let Some(error) = no_share {
-        println!("no figures at the CPU share of 128 MB, because no CPU quota could be set: {error}\n");
-    }
-    println!("| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(names.len()));
-    for (row, unit, column) in ROWS {
-        let cells: Vec<_> = figures.iter().map(|figures| format!("{:.2} {unit}", column(figures))).collect();
-        println!("| {row} | {} |", cells.join(" | "));
+/// Prints the names and the values of the rows, with a column for each subject.
+fn print_table(subjects: &[Subject], columns: &[Vec<(String, String)>]) {
+    let names: Vec<_> = subjects.iter().map(|subject| &*subject.name).collect();
+    println!("\n{}\n\n| | {} |\n|---|{}", machine(), names.join(" | "), "---:|".repeat(names.len()));
+    for (row, (name, _)) in columns.first().into_iter().flatten().enumerate() {
+        let cells: Vec<_> = columns.iter().map(|column| &*column[row].1).collect();
+        println!("| {name} | {} |", cells.join(" | "));
     }
 }
