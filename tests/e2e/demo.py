@@ -207,7 +207,7 @@ the project's folder, in another terminal:
 
   curl -i {function.url} --data-binary @{body}{''.join(headers)}
 
-  cargo run --example send -- {body} --post {function.url}
+  cargo run -p send -- organization.sso_enabled --post {function.url}
 
 The function's log and the events that arrive in the queue appear below. Press Ctrl-C to stop.
 """
