@@ -58,10 +58,10 @@ test: tools ## Run all checks and tests
 bench: .tools/cargo-lambda/.installed ## Measure the function's own work and the whole process, and draw the chart
 	$(WITH_CARGO_LAMBDA) cargo bench --locked --package benches
 
-events: prerequisites ## Generate the invocations in events/ from the bodies in events/bodies/
+events: prerequisites ## Generate the invocations in events/ and the events in events/delivered/ from events/bodies/
 	cargo run --locked --example events
 
-schemas: prerequisites ## Generate the schemas in events/schemas/ from the Rust types
+schemas: prerequisites ## Generate the schemas, the bundle and the AsyncAPI document in events/ from the Rust types
 	cargo run --locked --package scalekit-events --features schemas --example schemas
 
 tools: prerequisites ## Install the pinned tools into .tools/ (the other commands do this when needed)

@@ -9,8 +9,11 @@
 //! scalekit-events = { git = "…" }
 //! ```
 //!
-//! `cargo lambda watch --example consumer` runs it, and `cargo lambda invoke consumer --data-file event.json` sends it
-//! an event.
+//! `cargo lambda watch --example consumer` runs it. This command sends it an event:
+//!
+//! ```sh
+//! cargo lambda invoke consumer --data-file events/delivered/organization.sso_enabled.json
+//! ```
 
 use std::{
     collections::HashSet,

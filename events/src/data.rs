@@ -11,7 +11,8 @@
 //! [`DataError`] then reports where.
 //!
 //! The catalogue defines the members of each family. It doesn't define the members of nested objects, such as `User`.
-//! Those are taken from Scalekit's sample payloads, and all of them are optional.
+//! Those are taken from Scalekit's sample payloads, and so are `magic_link` and a directory user's `directory_id`, which
+//! the catalogue leaves out. All of these members are optional.
 //!
 //! [`Detail::typed_data`]: crate::detail::Detail::typed_data
 
@@ -401,6 +402,8 @@ objects! {
             organization_id: String as "org_",
         }
         optional {
+            /// The ID of the directory: `dir_…`.
+            directory_id: String as "dir_",
             /// Whether the user is active in the directory.
             active: bool,
             /// The user's email address.
@@ -569,6 +572,8 @@ objects! {
             token_expires_at: Timestamp,
             /// When the account was last used.
             last_used_at: Timestamp,
+            /// The link with which the user authorizes the account. Only `connected_account.magic_link_generated` has it.
+            magic_link: String,
         }
     }
 

@@ -1,12 +1,12 @@
-//! JSON Schema and OpenAPI documents of the events, generated from the types of this crate.
+//! JSON Schema, OpenAPI and AsyncAPI documents of the events, generated from the types of this crate.
 //!
-//! Each document describes the events of one type, including EventBridge's envelope, as the target of a rule receives
-//! them. `cargo run --package scalekit-events --features schemas --example schemas` writes the documents to `schemas/`.
+//! They describe the events with EventBridge's envelope, as the target of a rule receives them.
+//! `cargo run --package scalekit-events --features schemas --example schemas` writes them.
 
 use std::collections::BTreeMap;
 
-use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform};
-use serde_json::{Value, json};
+use schemars::{Schema, generate::SchemaSettings, transform::RecursiveTransform};
+use serde_json::{Map, Value, json};
 
 use crate::{
     catalogue::EventType,
@@ -17,25 +17,31 @@ use crate::{
 /// The default value of the webhook function's setting `EVENT_SOURCE`.
 const SOURCE: &str = "scalekit";
 
-/// Returns the documents of all known event types, by file name.
+/// The path of the definitions in JSON Schema.
+const DEFS: &str = "/$defs";
+
+/// The path of the definitions in OpenAPI and in AsyncAPI.
+const COMPONENTS: &str = "/components/schemas";
+
+/// Returns the documents by file name, relative to the folder of this crate.
 ///
-/// Each event type has two documents:
-/// - `<type>.schema.json` is JSON Schema 2020-12, for code generators and validators.
-/// - `<type>.openapi.json` is OpenAPI 3.0, for EventBridge's schema registry. It has the form that EventBridge's schema
-///   discovery produces.
+/// - `scalekit.schema.json` is JSON Schema 2020-12 and describes the events of all known types.
+/// - `asyncapi.json` is AsyncAPI 3.0 and describes the event bus, with a message for each event type. `examples` are
+///   its examples: an event as EventBridge delivers it for each event type.
+/// - `schemas/<type>.schema.json` is JSON Schema 2020-12 and describes the events of one type.
+/// - `schemas/<type>.openapi.json` is OpenAPI 3.0, for EventBridge's schema registry. It has the form that EventBridge's
+///   schema discovery produces.
 #[must_use]
-pub fn files() -> BTreeMap<String, String> {
-    let to_text = |document: &Value| format!("{document:#}\n");
-    EventType::KNOWN
-        .iter()
-        .filter_map(|event_type| Some((event_type, event_type.family()?)))
-        .flat_map(|(event_type, family)| {
-            [
-                (format!("{event_type}.schema.json"), to_text(&json_schema(event_type, family))),
-                (format!("{event_type}.openapi.json"), to_text(&open_api(event_type, family))),
-            ]
-        })
-        .collect()
+pub fn files(examples: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::from([
+        ("scalekit.schema.json".to_owned(), bundle()),
+        ("asyncapi.json".to_owned(), async_api(examples)),
+    ]);
+    for (event_type, family) in event_types() {
+        files.insert(format!("schemas/{event_type}.schema.json"), json_schema(event_type, family));
+        files.insert(format!("schemas/{event_type}.openapi.json"), open_api(event_type, family));
+    }
+    files.into_iter().map(|(name, document)| (name, format!("{document:#}\n"))).collect()
 }
 
 /// Returns the name of an event type in the documents and in the schema registry, such as `OrganizationSsoEnabled`.
@@ -48,27 +54,92 @@ pub fn title(event_type: &EventType) -> String {
     event_type.as_str().split(['.', '_']).map(capitalize).collect()
 }
 
+/// Returns the name of the whole event in the documents, such as `OrganizationSsoEnabledEvent`.
+fn event_title(event_type: &EventType) -> String {
+    title(event_type) + "Event"
+}
+
+/// The known event types, each with its family.
+fn event_types() -> impl Iterator<Item = (&'static EventType, Family)> {
+    EventType::KNOWN.iter().filter_map(|event_type| Some((event_type, event_type.family()?)))
+}
+
 fn json_schema(event_type: &EventType, family: Family) -> Value {
     let settings = SchemaSettings::draft2020_12();
-    let meta_schema = settings.meta_schema.clone();
-    let mut schema = envelope();
-    schema["$schema"] = json!(meta_schema);
-    schema["title"] = json!(format!("{}Event", title(event_type)));
-    schema["description"] = json!(format!("The event `{event_type}` as EventBridge delivers it."));
-    schema["properties"]["detail-type"]["enum"] = json!([event_type]);
-    schema["properties"]["detail"] = json!({"$ref": format!("#/$defs/{}", title(event_type))});
-    schema["$defs"] = definitions(settings.into_generator(), event_type, family);
+    let mut schema = event(event_type, DEFS);
+    schema["$schema"] = json!(settings.meta_schema);
+    schema["$defs"] = json!(definitions(settings, event_type, family));
     schema
 }
 
+fn bundle() -> Value {
+    let settings = SchemaSettings::draft2020_12();
+    let events: Vec<_> =
+        event_types().map(|(event_type, _)| json!({"$ref": format!("#{DEFS}/{}", event_title(event_type))})).collect();
+    json!({
+        "$schema": settings.meta_schema,
+        "$id": "urn:scalekit-eventbridge:scalekit.schema.json",
+        "title": "ScalekitEvent",
+        "description": "A Scalekit event as EventBridge delivers it.",
+        "oneOf": events,
+        // Without this keyword of OpenAPI's, code generators would try each type in turn.
+        "discriminator": {"propertyName": "detail-type"},
+        "$defs": all_definitions(&settings, DEFS),
+    })
+}
+
+fn async_api(examples: &BTreeMap<String, Value>) -> Value {
+    // The schemas in AsyncAPI extend draft 7 of JSON Schema.
+    let settings = SchemaSettings::draft07().with(|settings| settings.definitions_path = COMPONENTS.into());
+    let by_type = |value: &dyn Fn(&EventType) -> Value| -> Map<String, Value> {
+        event_types().map(|(event_type, _)| (event_type.to_string(), value(event_type))).collect()
+    };
+    let messages = by_type(&|event_type| {
+        json!({
+            "name": event_type,
+            "title": event_title(event_type),
+            "summary": format!("The event `{event_type}` as EventBridge delivers it."),
+            "contentType": "application/json",
+            "payload": {"$ref": format!("#{COMPONENTS}/{}", event_title(event_type))},
+            "examples": examples.get(event_type.as_str()).map(|payload| json!({"payload": payload})).as_slice(),
+        })
+    });
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Scalekit events",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Scalekit's webhook events on an Amazon EventBridge event bus.",
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "eventBus": {
+                "address": "scalekit",
+                "title": "Event bus",
+                "description": "The event bus that the webhook function puts the events on. It has the name of the \
+                                function's stack, such as `scalekit`.",
+                "messages": by_type(&|event_type| json!({"$ref": format!("#/components/messages/{event_type}")})),
+            },
+        },
+        "operations": {
+            "putEvents": {
+                "action": "send",
+                "channel": {"$ref": "#/channels/eventBus"},
+                "summary": "The webhook function puts each authentic event on the bus.",
+            },
+        },
+        "components": {"messages": messages, "schemas": all_definitions(&settings, COMPONENTS)},
+    })
+}
+
 fn open_api(event_type: &EventType, family: Family) -> Value {
-    let generator = SchemaSettings::openapi3().with_transform(RecursiveTransform(nullable_reference)).into_generator();
+    let settings = SchemaSettings::openapi3().with_transform(RecursiveTransform(nullable_reference));
     let mut schema = envelope();
     schema["x-amazon-events-source"] = json!(SOURCE);
     schema["x-amazon-events-detail-type"] = json!(event_type);
-    schema["properties"]["detail"] = json!({"$ref": format!("#/components/schemas/{}", title(event_type))});
-    let mut schemas = definitions(generator, event_type, family);
-    schemas["AWSEvent"] = schema;
+    schema["properties"]["detail"] = json!({"$ref": format!("#{COMPONENTS}/{}", title(event_type))});
+    let mut schemas = definitions(settings, event_type, family);
+    schemas.insert("AWSEvent".to_owned(), schema);
     json!({
         "openapi": "3.0.0",
         "info": {"title": title(event_type), "version": "1.0.0"},
@@ -90,6 +161,16 @@ fn nullable_reference(schema: &mut Schema) {
     }
 }
 
+/// Returns the schema of an event as EventBridge delivers it. It refers to `detail` in the definitions at a path.
+fn event(event_type: &EventType, definitions_path: &str) -> Value {
+    let mut schema = envelope();
+    schema["title"] = json!(event_title(event_type));
+    schema["description"] = json!(format!("The event `{event_type}` as EventBridge delivers it."));
+    schema["properties"]["detail-type"]["enum"] = json!([event_type]);
+    schema["properties"]["detail"] = json!({"$ref": format!("#{definitions_path}/{}", title(event_type))});
+    schema
+}
+
 /// Returns the schema of EventBridge's envelope, without a schema for `detail`.
 fn envelope() -> Value {
     json!({
@@ -104,13 +185,19 @@ fn envelope() -> Value {
             "time": {"type": "string", "format": "date-time"},
             "region": {"type": "string"},
             "resources": {"type": "array", "items": {"type": "string"}},
+            "replay-name": {
+                "description": "The name of the replay. Only events from an archive have it.",
+                "type": "string",
+            },
         },
+        "additionalProperties": true,
     })
 }
 
 /// Returns the schemas of `detail` and of all types in it, by name. The schema of `detail` is named after the event
 /// type, with its [`title`].
-fn definitions(mut generator: SchemaGenerator, event_type: &EventType, family: Family) -> Value {
+fn definitions(settings: SchemaSettings, event_type: &EventType, family: Family) -> Map<String, Value> {
+    let mut generator = settings.into_generator();
     let data = Data::json_schema(family, &mut generator);
     generator.subschema_for::<Detail>();
     if let Some(mut detail) = generator.definitions_mut().remove("Detail") {
@@ -122,5 +209,24 @@ fn definitions(mut generator: SchemaGenerator, event_type: &EventType, family: F
         let previous = generator.definitions_mut().insert(title(event_type), detail);
         assert!(previous.is_none(), "{} is also the name of a type in `data`", title(event_type));
     }
-    generator.take_definitions(true).into()
+    let mut definitions = generator.take_definitions(true);
+    for (name, schema) in &mut definitions {
+        schema["title"] = json!(name);
+    }
+    definitions
+}
+
+/// Returns the schemas of the events of all types and of all types in them, by name.
+fn all_definitions(settings: &SchemaSettings, definitions_path: &str) -> Map<String, Value> {
+    let mut all = Map::new();
+    for (event_type, family) in event_types() {
+        let mut definitions = definitions(settings.clone(), event_type, family);
+        definitions.insert(event_title(event_type), event(event_type, definitions_path));
+        for (name, schema) in definitions {
+            let is_same_type = all.get(&name).is_none_or(|previous| *previous == schema);
+            assert!(is_same_type, "{name} is the name of two different types");
+            all.insert(name, schema);
+        }
+    }
+    all
 }

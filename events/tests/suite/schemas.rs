@@ -1,82 +1,172 @@
-//! The JSON Schema and OpenAPI documents: they accept the events that the catalogue allows and no others.
+//! The JSON Schema, OpenAPI and AsyncAPI documents: they accept the events that the catalogue allows and no others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
     sync::LazyLock,
 };
 
-use jsonschema::Validator;
-use scalekit_events::{catalogue::EventType, schemas};
+use chrono::Timelike;
+use jsonschema::{Draft, Validator};
+use scalekit_events::{catalogue::EventType, schemas, timestamp};
 use serde_json::{Value, json};
 
-use crate::support::samples::{changes, eventbridge_event, samples};
+use crate::support::samples::{changes, delivered, eventbridge_event, folder, samples};
 
-static FILES: LazyLock<BTreeMap<String, String>> = LazyLock::new(schemas::files);
-
-/// Two validators for each event type, one for each format.
-static VALIDATORS: LazyLock<BTreeMap<&str, [Validator; 2]>> = LazyLock::new(|| {
-    EventType::KNOWN
-        .iter()
-        .map(EventType::as_str)
-        .map(|name| (name, [validator(&document(name, "schema")), open_api_validator(&document(name, "openapi"))]))
-        .collect()
+static FILES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+    let examples = EventType::KNOWN.iter().map(|event_type| (event_type.to_string(), delivered(event_type)));
+    schemas::files(&examples.collect())
 });
 
-fn document(event_type: &str, format: &str) -> Value {
-    serde_json::from_str(&FILES[&format!("{event_type}.{format}.json")]).unwrap()
-}
+/// The validators of each event type, one for each document that describes it.
+static VALIDATORS: LazyLock<BTreeMap<&str, Vec<Validator>>> = LazyLock::new(|| validators(|_| {}));
 
-fn validator(schema: &Value) -> Validator {
-    jsonschema::draft202012::options().should_validate_formats(true).build(schema).unwrap()
-}
-
-/// Returns a validator for the event that an OpenAPI document describes, after translating `nullable` to JSON Schema.
-fn open_api_validator(document: &Value) -> Validator {
-    fn translate(schema: &mut Value) {
-        match schema {
-            Value::Object(members) => {
-                members.values_mut().for_each(translate);
-                if members.remove("nullable") == Some(json!(true)) {
-                    let schema = Value::Object(std::mem::take(members));
-                    members.insert("anyOf".into(), json!([schema, {"type": "null"}]));
-                }
-            }
-            Value::Array(items) => items.iter_mut().for_each(translate),
-            _ => {}
-        }
+/// Returns the validators of each event type, after changing the documents.
+fn validators(change: impl Fn(&mut Value)) -> BTreeMap<&'static str, Vec<Validator>> {
+    let read = |name: &str| {
+        let mut document = document(name);
+        change(&mut document);
+        document
+    };
+    let (mut bundle, async_api) = (read("scalekit.schema.json"), read("asyncapi.json"));
+    bundle.as_object_mut().unwrap().remove("oneOf");
+    let components = &async_api["components"];
+    let mut messages = json!({"components": {"schemas": components["schemas"]}});
+    let mut validators = BTreeMap::new();
+    for event_type in EventType::KNOWN {
+        let title = schemas::title(event_type);
+        bundle["$ref"] = json!(format!("#/$defs/{title}Event"));
+        // `allOf`, because a reference replaces the keywords beside it in draft 7.
+        messages["allOf"] = json!([components["messages"][event_type.as_str()]["payload"]]);
+        let mut open_api = read(&format!("schemas/{event_type}.openapi.json"));
+        translate_nullable(&mut open_api);
+        open_api["$ref"] = json!("#/components/schemas/AWSEvent");
+        validators.insert(
+            event_type.as_str(),
+            vec![
+                validator(Draft::Draft202012, &read(&format!("schemas/{event_type}.schema.json"))),
+                validator(Draft::Draft202012, &bundle),
+                validator(Draft::Draft202012, &open_api),
+                validator(Draft::Draft7, &messages),
+            ],
+        );
     }
-    let mut document = document.clone();
-    translate(&mut document);
-    document["$ref"] = json!("#/components/schemas/AWSEvent");
-    validator(&document)
+    validators
+}
+
+fn document(name: &str) -> Value {
+    serde_json::from_str(&FILES[name]).unwrap()
+}
+
+fn validator(draft: Draft, schema: &Value) -> Validator {
+    jsonschema::options().with_draft(draft).should_validate_formats(true).build(schema).unwrap()
+}
+
+/// Translates `nullable` from OpenAPI to JSON Schema.
+fn translate_nullable(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.values_mut().for_each(translate_nullable);
+            if members.remove("nullable") == Some(json!(true)) {
+                let schema = Value::Object(std::mem::take(members));
+                members.insert("anyOf".into(), json!([schema, {"type": "null"}]));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(translate_nullable),
+        _ => {}
+    }
 }
 
 #[test]
 fn the_committed_files_are_up_to_date() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    let committed: BTreeMap<_, _> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap()))
-        .collect();
-    assert!(committed.keys().eq(FILES.keys()), "`make schemas` writes other files than events/schemas/ contains");
     for (name, text) in &*FILES {
-        assert_eq!(committed[name], *text, "{name} is out of date: run `make schemas`");
+        let committed = fs::read_to_string(folder().join(name)).unwrap_or_default();
+        assert!(committed == *text, "{name} is out of date: run `make schemas`");
     }
+    let committed = fs::read_dir(folder().join("schemas")).unwrap().count();
+    assert_eq!(committed, 2 * EventType::KNOWN.len(), "`make schemas` writes other files than schemas/ contains");
 }
 
 #[test]
-fn a_sample_is_valid() {
+fn a_delivered_event_is_a_sample_in_the_envelope_of_eventbridge() {
+    let mut ids = BTreeSet::new();
     for (event_type, sample) in samples() {
-        jsonschema::meta::validate(&document(event_type.as_str(), "schema")).unwrap();
+        let event = delivered(&event_type);
+        assert_eq!(event["detail"], sample, "{event_type}");
+        assert_eq!((&event["detail-type"], &event["source"]), (&json!(event_type), &json!("scalekit")));
+        let instant = |time: &Value| timestamp::parse(time.as_str().unwrap()).unwrap();
+        assert_eq!(
+            instant(&event["time"]),
+            instant(&sample["occurred_at"]).with_nanosecond(0).unwrap(),
+            "{event_type}"
+        );
+        assert!(ids.insert(event["id"].to_string()), "{event_type} has the id of another event");
+    }
+    assert_eq!(fs::read_dir(folder().join("delivered")).unwrap().count(), EventType::KNOWN.len());
+}
+
+#[test]
+fn a_delivered_event_is_valid() {
+    for event_type in EventType::KNOWN {
+        jsonschema::meta::validate(&document(&format!("schemas/{event_type}.schema.json"))).unwrap();
         for validator in &VALIDATORS[event_type.as_str()] {
-            let event = eventbridge_event(&sample);
+            let event = delivered(event_type);
             let errors: Vec<_> = validator.iter_errors(&event).map(|error| error.to_string()).collect();
             assert_eq!(errors, [""; 0], "{event_type}");
         }
     }
+}
+
+#[test]
+fn the_bundle_accepts_the_events_of_every_type_in_the_catalogue() {
+    let bundle = document("scalekit.schema.json");
+    jsonschema::meta::validate(&bundle).unwrap();
+    let validator = validator(Draft::Draft202012, &bundle);
+    for event_type in EventType::KNOWN {
+        assert!(validator.is_valid(&delivered(event_type)), "{event_type}");
+    }
+    let mut event = delivered(&EventType::SsoEnabled);
+    event["detail-type"] = json!("organization.sso_paused");
+    assert!(!validator.is_valid(&event));
+    for (name, schema) in bundle["$defs"].as_object().unwrap() {
+        assert_eq!(schema["title"], name.as_str());
+    }
+}
+
+#[test]
+fn every_member_of_a_sample_is_in_the_schemas() {
+    fn forbid_other_members(schema: &mut Value) {
+        match schema {
+            Value::Object(members) => {
+                members.values_mut().for_each(forbid_other_members);
+                if members.contains_key("properties") && members.contains_key("additionalProperties") {
+                    members["additionalProperties"] = json!(false);
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(forbid_other_members),
+            _ => {}
+        }
+    }
+    let strict = validators(forbid_other_members);
+    for event_type in EventType::KNOWN {
+        let mut event = delivered(event_type);
+        for validator in &strict[event_type.as_str()] {
+            let errors: Vec<_> = validator.iter_errors(&event).map(|error| error.to_string()).collect();
+            assert_eq!(errors, [""; 0], "{event_type}");
+        }
+        event["detail"]["data"]["new_member"] = json!(1);
+        assert!(strict[event_type.as_str()].iter().all(|validator| !validator.is_valid(&event)), "{event_type}");
+    }
+}
+
+#[test]
+fn the_envelope_of_a_replayed_event_is_valid_and_can_have_new_members() {
+    let mut event = delivered(&EventType::SsoEnabled);
+    event["replay-name"] = json!("my-replay");
+    event["new-member"] = json!({"a": 1});
+    assert!(VALIDATORS["organization.sso_enabled"].iter().all(|validator| validator.is_valid(&event)));
+    event["replay-name"] = json!(1);
+    assert!(VALIDATORS["organization.sso_enabled"].iter().all(|validator| !validator.is_valid(&event)));
 }
 
 #[test]
@@ -168,7 +258,7 @@ fn the_openapi_documents_have_the_form_that_the_schema_registry_needs() {
     }
 
     for event_type in EventType::KNOWN {
-        let document = document(event_type.as_str(), "openapi");
+        let document = document(&format!("schemas/{event_type}.openapi.json"));
         assert_eq!(document["openapi"], "3.0.0");
         assert_eq!(document["info"]["title"], schemas::title(event_type));
         let schemas = &document["components"]["schemas"];

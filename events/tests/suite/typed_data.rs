@@ -140,7 +140,7 @@ fn typed_data_has_the_members_of_the_sample() {
     assert_eq!(joined.instant().unwrap().timestamp_millis(), 1_761_202_324_385);
 
     let Data::ConnectedAccount(account) = sample_data("connected_account.magic_link_generated") else { panic!() };
-    assert_eq!(account.other["magic_link"], "https://connect.example.com/magic/example-magic-link-value");
+    assert_eq!(account.magic_link.as_deref(), Some("https://connect.example.com/magic/example-magic-link-value"));
 
     let Data::Organization(organization) = sample_data("organization.deleted") else { panic!() };
     let features = organization.settings.unwrap().features.unwrap();

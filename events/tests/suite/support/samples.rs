@@ -1,6 +1,9 @@
-//! The sample events in `bodies/`, and changed copies of them.
+//! The sample events in `bodies/` and `delivered/`, and changed copies of them.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use scalekit_events::catalogue::EventType;
 use serde_json::{Value, json};
@@ -9,30 +12,36 @@ use super::published;
 
 /// Returns every sample with the event type that its file is named after.
 pub fn samples() -> Vec<(EventType, Value)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bodies");
-    fs::read_dir(folder)
+    fs::read_dir(folder().join("bodies"))
         .unwrap()
         .map(|entry| {
             let path = entry.unwrap().path();
             let event_type = EventType::parse(path.file_stem().unwrap().to_str().unwrap()).unwrap();
-            (event_type, serde_json::from_slice(&fs::read(path).unwrap()).unwrap())
+            (event_type, read(&path))
         })
         .collect()
 }
 
-/// Returns an event as EventBridge delivers it to the target of a rule.
+/// Returns the sample of an event type as EventBridge delivers it to the target of a rule.
+pub fn delivered(event_type: &EventType) -> Value {
+    read(&folder().join(format!("delivered/{event_type}.json")))
+}
+
+/// Returns an event with this detail as EventBridge delivers it to the target of a rule.
 pub fn eventbridge_event(detail: &Value) -> Value {
-    json!({
-        "version": "0",
-        "id": "00000000-0000-4000-8000-000000000000",
-        "detail-type": detail["type"],
-        "source": "scalekit",
-        "account": "123456789012",
-        "time": "2025-10-14T09:29:27Z",
-        "region": "eu-central-1",
-        "resources": [],
-        "detail": detail,
-    })
+    let mut event = delivered(&EventType::SsoEnabled);
+    event["detail-type"] = detail["type"].clone();
+    event["detail"] = detail.clone();
+    event
+}
+
+/// The folder of the crate.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 /// A change of one member in the `data` of a sample.
