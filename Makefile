@@ -13,9 +13,6 @@ TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindin
 EMULATOR_PYTHON := .tools/emulator/bin/python
 WITH_CARGO_LAMBDA := PATH='$(CURDIR)/.tools/cargo-lambda/bin':"$$PATH"
 
-# By default, the SAM CLI requires the profile in AWS_PROFILE to exist, reports its use, and writes to the home folder.
-SAM := env -u AWS_PROFILE SAM_CLI_TELEMETRY=0 __SAM_CLI_APP_DIR='$(CURDIR)/.tools/sam' .tools/sam/bin/sam
-
 # Keep Python from writing bytecode files next to the tests.
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -48,7 +45,7 @@ test: tools ## Run all checks and tests
 	cargo clippy --workspace --exclude defaults --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked $(PACKAGES) --all-features
 	cargo test --locked $(PACKAGES) --all-features
-	$(SAM) validate --lint --template-file template.yaml
+	.tools/sam/bin/cfn-lint template.yaml deploy/*.yaml
 	cargo build --locked
 	@echo 'Compiling the release in parallel with the end-to-end tests'
 	@$(WITH_CARGO_LAMBDA) cargo lambda build --release --locked --quiet & \

@@ -38,7 +38,11 @@ fn function() -> Function {
     let client = Client::from_conf(Config::builder().behavior_version(BehaviorVersion::latest()).build());
     Function {
         keyring: Keyring::fixed(vec![Key::parse(DEVELOPMENT_SECRET).unwrap()]),
-        policy: Policy { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward },
+        policy: Policy {
+            tolerance: Duration::from_mins(5),
+            unknown_events: UnknownEvents::Forward,
+            environment_id: None,
+        },
         source: "scalekit".into(),
         bus: Bus::new(client, "scalekit"),
         parking_queue: None,

@@ -344,7 +344,7 @@ mod tests {
             let padding = |bytes: usize| " ".repeat(bytes - BODY.len() - "user.login".len() - "s".len() - 14);
             let bodies: Vec<_> = sizes.iter().map(|bytes| format!("{BODY}{}", padding(*bytes))).collect();
             let messages: Vec<_> = bodies.iter().map(|body| Message::with_body(body)).collect();
-            let parse = |message| Event::parse(&Verified::from_queue(message), UnknownEvents::Forward).unwrap();
+            let parse = |message| Event::parse(&Verified::from_queue(message), UnknownEvents::Forward, None).unwrap();
             let events: Vec<_> = messages.iter().map(parse).collect();
             let submission = |event| Submission::new((), Entry::new("s", event, None).unwrap());
             let submissions: Vec<_> = events.iter().map(submission).collect();

@@ -2,7 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{event::UnknownEvents, secret, signature::Key};
+use crate::{
+    event::{self, UnknownEvents},
+    secret,
+    signature::Key,
+};
 
 /// A reserved variable that Lambda sets in every function. `cargo lambda watch` and emulators don't set it.
 const ON_LAMBDA: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
@@ -25,6 +29,8 @@ pub struct Config {
     pub tolerance: Duration,
     /// `UNKNOWN_EVENTS`
     pub unknown_events: UnknownEvents,
+    /// `ENVIRONMENT_ID`
+    pub environment_id: Option<String>,
     /// `PARKING_QUEUE_URL`
     pub parking_queue_url: Option<String>,
     /// `DEAD_LETTER_QUEUE_URL`
@@ -79,6 +85,7 @@ impl Config {
         let secret = collect(&mut errors, secret);
         let tolerance = collect(&mut errors, tolerance(variable("WEBHOOK_TOLERANCE_SECONDS")));
         let unknown_events = collect(&mut errors, unknown_events(variable("UNKNOWN_EVENTS").as_deref()));
+        let environment_id = collect(&mut errors, environment_id(variable("ENVIRONMENT_ID")));
         let mut queue_url = |name| collect(&mut errors, queue_url(name, variable(name)));
         let parking_queue_url = queue_url("PARKING_QUEUE_URL");
         let dead_letter_queue_url = queue_url("DEAD_LETTER_QUEUE_URL");
@@ -90,6 +97,7 @@ impl Config {
                 on_lambda,
                 tolerance: tolerance?,
                 unknown_events: unknown_events?,
+                environment_id: environment_id?,
                 parking_queue_url: parking_queue_url?,
                 dead_letter_queue_url: dead_letter_queue_url?,
             })
@@ -261,6 +269,16 @@ fn unknown_events(value: Option<&str>) -> Result<UnknownEvents, ConfigError> {
     }
 }
 
+fn environment_id(value: Option<String>) -> Result<Option<String>, ConfigError> {
+    match value {
+        Some(id) if !event::is_environment_id(&id) => Err(ConfigError::new(
+            "ENVIRONMENT_ID",
+            format!("{}; it should hold the id of a Scalekit environment, `env_…`", holds(&id)),
+        )),
+        value => Ok(value),
+    }
+}
+
 #[expect(clippy::case_sensitive_file_extension_comparisons, reason = "it is the name of a queue, and case matters")]
 fn queue_url(variable: &'static str, value: Option<String>) -> Result<Option<String>, ConfigError> {
     let Some(url) = value else {
@@ -329,6 +347,7 @@ mod tests {
         assert!(!config.on_lambda);
         assert_eq!(config.tolerance, Duration::from_mins(5));
         assert_eq!(config.unknown_events, UnknownEvents::Forward);
+        assert_eq!(config.environment_id, None);
         assert_eq!((&config.parking_queue_url, &config.dead_letter_queue_url), (&None, &None));
         assert_eq!(config.warnings(), Vec::<String>::new());
     }
@@ -342,6 +361,7 @@ mod tests {
             ("EVENT_SOURCE", "auth.example"),
             ("WEBHOOK_TOLERANCE_SECONDS", "0"),
             ("UNKNOWN_EVENTS", "reject"),
+            ("ENVIRONMENT_ID", "env_74418471961625391"),
             ("PARKING_QUEUE_URL", parking),
             ("DEAD_LETTER_QUEUE_URL", dead_letters),
             (ON_LAMBDA, "on-demand"),
@@ -352,6 +372,7 @@ mod tests {
         assert!(config.on_lambda);
         assert_eq!(config.tolerance, Duration::ZERO);
         assert_eq!(config.unknown_events, UnknownEvents::Reject);
+        assert_eq!(config.environment_id.as_deref(), Some("env_74418471961625391"));
         assert_eq!(config.parking_queue_url.as_deref(), Some(parking));
         assert_eq!(config.dead_letter_queue_url.as_deref(), Some(dead_letters));
     }
@@ -363,6 +384,7 @@ mod tests {
             "WEBHOOK_SECRET_ARN",
             "WEBHOOK_TOLERANCE_SECONDS",
             "UNKNOWN_EVENTS",
+            "ENVIRONMENT_ID",
             "PARKING_QUEUE_URL",
             "DEAD_LETTER_QUEUE_URL",
             ON_LAMBDA,
@@ -377,9 +399,11 @@ mod tests {
     fn every_invalid_variable_is_reported() {
         let errors = Config::read(|name| match name {
             "EVENT_SOURCE" => Some("aws.x".into()),
-            "WEBHOOK_TOLERANCE_SECONDS" | "UNKNOWN_EVENTS" | "PARKING_QUEUE_URL" | "DEAD_LETTER_QUEUE_URL" => {
-                Some("?".into())
-            }
+            "WEBHOOK_TOLERANCE_SECONDS"
+            | "UNKNOWN_EVENTS"
+            | "ENVIRONMENT_ID"
+            | "PARKING_QUEUE_URL"
+            | "DEAD_LETTER_QUEUE_URL" => Some("?".into()),
             _ => None,
         });
         let variables: Vec<_> = errors.unwrap_err().into_iter().map(|error| error.variable).collect();
@@ -391,6 +415,7 @@ mod tests {
                 "WEBHOOK_SECRET",
                 "WEBHOOK_TOLERANCE_SECONDS",
                 "UNKNOWN_EVENTS",
+                "ENVIRONMENT_ID",
                 "PARKING_QUEUE_URL",
                 "DEAD_LETTER_QUEUE_URL"
             ]
@@ -493,9 +518,14 @@ mod tests {
 
     #[test]
     fn a_secret_in_the_wrong_variable_is_not_shown() {
-        for variable in
-            ["EVENT_BUS_NAME", "EVENT_SOURCE", "WEBHOOK_TOLERANCE_SECONDS", "UNKNOWN_EVENTS", "PARKING_QUEUE_URL"]
-        {
+        for variable in [
+            "EVENT_BUS_NAME",
+            "EVENT_SOURCE",
+            "WEBHOOK_TOLERANCE_SECONDS",
+            "UNKNOWN_EVENTS",
+            "ENVIRONMENT_ID",
+            "PARKING_QUEUE_URL",
+        ] {
             let value = format!("aws.{OTHER_SECRET}");
             let errors = read(&[(variable, &value)]).unwrap_err();
             assert_eq!((errors.len(), errors[0].variable), (1, variable));
@@ -570,6 +600,19 @@ mod tests {
         for value in ["Reject", " reject", "true"] {
             let reason = format!("holds `{value}`; it should hold `forward` (the default) or `reject`");
             refused("UNKNOWN_EVENTS", value, &reason);
+        }
+    }
+
+    #[test]
+    fn an_environment_is_named_by_its_id() {
+        for id in ["env_1", "env_74418471961625391", "env_2345678901234567890123456789"] {
+            assert_eq!(read(&[("ENVIRONMENT_ID", id)]).unwrap().environment_id.as_deref(), Some(id));
+        }
+        for id in
+            ["production", "ENV_1", " env_1", "env_1\n", "env_1,env_2", "env_", "env_23456789012345678901234567890"]
+        {
+            let reason = format!("holds `{id}`; it should hold the id of a Scalekit environment, `env_…`");
+            refused("ENVIRONMENT_ID", id, &reason);
         }
     }
 

@@ -93,7 +93,7 @@ mod tests {
     /// Calls `then` with the event of this body.
     fn with_event<T>(body: &str, then: impl FnOnce(&Event<'_>) -> T) -> T {
         let message = Message::with_body(body);
-        then(&Event::parse(&Verified::from_queue(&message), UnknownEvents::Forward).unwrap())
+        then(&Event::parse(&Verified::from_queue(&message), UnknownEvents::Forward, None).unwrap())
     }
 
     #[test]

@@ -23,6 +23,22 @@ use crate::{
     signature::Verified,
 };
 
+/// The most characters that an identifier of Scalekit has.
+const MAX_IDENTIFIER_LENGTH: usize = 32;
+
+/// The start of an environment's id.
+const ENVIRONMENT_PREFIX: &str = "env_";
+
+/// Whether this is an environment's id, as the setting of a function. Its characters are stricter than the contract's, so
+/// that a typing error is found.
+#[must_use]
+pub fn is_environment_id(id: &str) -> bool {
+    id.len() <= MAX_IDENTIFIER_LENGTH
+        && id.strip_prefix(ENVIRONMENT_PREFIX).is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        })
+}
+
 /// What to do with a well-formed `type` or `object` that the catalogue doesn't list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownEvents {
@@ -64,11 +80,15 @@ pub struct Violation {
 }
 
 impl<'a> Event<'a> {
-    /// Parses and validates an authentic body.
+    /// Parses and validates an authentic body. With an environment's id, events of other environments are violations.
     ///
     /// # Errors
     /// [`EventError`]: the place where the body isn't valid JSON, or every violation of the contract.
-    pub fn parse(verified: &Verified<'a>, unknown: UnknownEvents) -> Result<Self, EventError> {
+    pub fn parse(
+        verified: &Verified<'a>,
+        unknown: UnknownEvents,
+        environment_id: Option<&str>,
+    ) -> Result<Self, EventError> {
         let body = json::utf8(verified.body()).map_err(EventError::Malformed)?;
         let members: Members = json::object(body).map_err(EventError::Malformed)?;
 
@@ -77,8 +97,7 @@ impl<'a> Event<'a> {
         let id = check.required(Member::Id).map(|id| check.identifier(Member::Id, id, "evt_"));
         let kind = check.event_type(unknown);
         let object = check.object(unknown);
-        let environment_id =
-            check.required(Member::EnvironmentId).map(|id| check.identifier(Member::EnvironmentId, id, "env_"));
+        let environment_id = check.environment_id(environment_id);
         let occurred_at = check.occurred_at();
         let organization_id =
             check.optional(Member::OrganizationId).map(|id| check.identifier(Member::OrganizationId, id, "org_"));
@@ -283,7 +302,7 @@ impl<'a> Check<'a> {
     }
 
     fn identifier(&mut self, member: Member, id: Cow<'a, str>, prefix: &str) -> Cow<'a, str> {
-        self.length(member, &id, 32);
+        self.length(member, &id, MAX_IDENTIFIER_LENGTH);
         if !id.starts_with(prefix) {
             self.add_violation(member, format!("must start with `{prefix}`"));
         }
@@ -323,6 +342,14 @@ impl<'a> Check<'a> {
             self.add_violation(Member::Object, format!("`{object}` is not in the catalogue of objects"));
         }
         Some(object)
+    }
+
+    fn environment_id(&mut self, expected: Option<&str>) -> Option<Cow<'a, str>> {
+        let id = self.required(Member::EnvironmentId)?;
+        if expected.is_some_and(|expected| expected != id) {
+            self.add_violation(Member::EnvironmentId, "must be the environment that this endpoint is for");
+        }
+        Some(self.identifier(Member::EnvironmentId, id, ENVIRONMENT_PREFIX))
     }
 
     fn occurred_at(&mut self) -> Option<DateTime<Utc>> {

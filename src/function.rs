@@ -35,6 +35,8 @@ pub struct Policy {
     pub tolerance: Duration,
     /// What to do with types and objects outside the catalogue.
     pub unknown_events: UnknownEvents,
+    /// The only environment whose events are accepted, if it is set.
+    pub environment_id: Option<String>,
 }
 
 /// Everything that outlives an invocation.
@@ -171,7 +173,8 @@ impl Function {
     /// [`Problem`] if the body is too large for the bus, or not a valid event.
     pub fn parse<'a>(&self, verified: &Verified<'a>) -> Result<Event<'a>, Problem> {
         entry::check_body_size(&self.source, verified.body()).map_err(Problem::ContentTooLarge)?;
-        Event::parse(verified, self.policy.unknown_events).map_err(Problem::Event)
+        let Policy { unknown_events, environment_id, .. } = &self.policy;
+        Event::parse(verified, *unknown_events, environment_id.as_deref()).map_err(Problem::Event)
     }
 
     async fn forward_or_park(

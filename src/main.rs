@@ -82,7 +82,11 @@ async fn start() -> Result<Function, Error> {
     };
     let function = Function {
         keyring,
-        policy: Policy { tolerance: config.tolerance, unknown_events: config.unknown_events },
+        policy: Policy {
+            tolerance: config.tolerance,
+            unknown_events: config.unknown_events,
+            environment_id: config.environment_id,
+        },
         source: config.source,
         bus,
         parking_queue: queue(config.parking_queue_url),

@@ -4,6 +4,7 @@ of the deployed stack."""
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 
 from support.deploy import Sam, Stack, command, signing_secret
 from support.harness import CARGO_LAMBDA, DEVELOPMENT, EVENTS, ROOT, Answer, Emulator
+from support.page import shell
 
 SECRET = signing_secret()
 PLACEHOLDER = "paste-the-signing-secret-here"
@@ -147,6 +149,19 @@ def test_a_refused_delivery_goes_to_the_dead_letter_queue_and_a_redrive_forwards
         assert json.loads(message["Body"])["detail"] == event
         wait_until(lambda: count(stack, "ParkingQueueUrl") == 0)
         assert count(stack, "DeadLetterQueueUrl") == 0
+
+
+def test_the_dashboard_is_deployed_by_the_command_of_the_stack(stack: Stack, emulator: Emulator) -> None:
+    shell(stack.outputs["DashboardCommand"], emulator.url)
+
+    dashboard = emulator.client("cloudwatch").get_dashboard(DashboardName="scalekit-us-east-1")
+    text = dashboard["DashboardBody"]
+    assert json.loads(text)["widgets"]
+    queues = [stack.outputs[output].rpartition("/")[2] for output in ("ParkingQueueUrl", "DeadLetterQueueUrl")]
+    for name in (stack.outputs["FunctionName"], stack.outputs["LogGroupName"], *queues):
+        assert name in text
+    alarms = emulator.client("cloudwatch").describe_alarms(AlarmNamePrefix="scalekit-")["MetricAlarms"]
+    assert {alarm["AlarmArn"] for alarm in alarms} == set(re.findall(r'"(arn:aws:cloudwatch:[^"]+)"', text))
 
 
 def existing(emulator: Emulator) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from support.cloudformation import REGION, STACK, TEMPLATE, Template, expand_template, read_template
+from support.cloudformation import DASHBOARD, REGION, STACK, TEMPLATE, Template, expand_template, read_template
 from support.cloudwatch import Alarm, Line, Metric, MetricFilter, Pattern, select
 from support.function import DENIED, NOT_FOUND, SECRET, Aws, Event, Function, Message, Reply, batch, envelope, signed
 from support.harness import ROOT, TOOLS
@@ -215,8 +215,8 @@ def test_an_alarm_watches_existing_metrics_and_notifies_the_topic(name: str) -> 
     assert (alarm.properties["AlarmActions"], alarm.properties["OKActions"]) == ([topic], [topic])
     # Without data, all is well, except for the alarm about silence.
     assert alarm.properties["TreatMissingData"] == ("breaching" if name == "SilenceAlarm" else "notBreaching")
-    # CloudFormation derives the name from the name of the stack. The policy of the topic depends on that.
-    assert "AlarmName" not in alarm.properties
+    # The policies of the topic and its key, and the dashboard, depend on this name.
+    assert alarm.properties["AlarmName"] == f"{STACK}-{name.removesuffix('Alarm')}"
 
 
 @pytest.mark.parametrize("name", ALARMS)
@@ -260,8 +260,14 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def dashboard(template: Template) -> Template:
+    """The dashboard, with the parameters that the stack's command passes to it."""
+    _, overrides = template.outputs["DashboardCommand"].split(" --parameter-overrides ")
+    return Template(read_template(DASHBOARD), **dict(override.split("=", 1) for override in overrides.split()))
+
+
 def widgets(template: Template) -> list[dict[str, Any]]:
-    return json.loads(template.resources["Dashboard"].properties["DashboardBody"])["widgets"]
+    return json.loads(dashboard(template).resources["Dashboard"].properties["DashboardBody"])["widgets"]
 
 
 def titles(kind: str) -> list[str]:
@@ -271,6 +277,12 @@ def titles(kind: str) -> list[str]:
 def widget(title: str) -> dict[str, Any]:
     [found] = [widget["properties"] for widget in widgets(FULL) if widget["properties"]["title"] == title]
     return found
+
+
+def test_every_parameter_of_the_dashboard_is_described_and_has_no_default() -> None:
+    """So the command has to pass each of them."""
+    for parameter in read_template(DASHBOARD)["Parameters"].values():
+        assert parameter["Description"].endswith(".") and "Default" not in parameter
 
 
 @pytest.mark.parametrize("template", [FULL, LEAN], ids=["full", "lean"])

@@ -38,7 +38,7 @@ fn with_event<T>(body: &[u8], unknown: UnknownEvents, then: impl FnOnce(&Event<'
     let signature = key.sign("msg_1", &timestamp, body);
     let delivery = Delivery::new(Some("msg_1"), Some(&timestamp), Some(&signature), body).unwrap();
     let verified = delivery.verify(&[key], at(NOW), Duration::ZERO).unwrap();
-    Event::parse(&verified, unknown).map(|event| then(&event))
+    Event::parse(&verified, unknown, None).map(|event| then(&event))
 }
 
 /// The pointers of all invalid members.
@@ -305,6 +305,34 @@ async fn unknown_types_and_objects_are_forwarded_or_refused_as_configured() {
     }
     // An event whose type and object are in the catalogue is forwarded even in reject mode.
     assert_eq!(app.deliver(&signed(text(MEMBERS)).function_url()).await.status, 200);
+}
+
+#[tokio::test]
+async fn only_events_of_the_configured_environment_are_forwarded() {
+    let mut app = App::start().await;
+    let delivery = |id: &str| signed(valid_but("environment_id", &format!("\"{id}\""))).function_url();
+    for id in ["env_1", "env_12", "env_2"] {
+        assert_eq!(app.deliver(&delivery(id)).await.status, 200, "{id}, without a configured environment");
+    }
+    app.function.policy.environment_id = Some("env_1".to_owned());
+    assert_eq!(app.deliver(&delivery("env_1")).await.status, 200);
+    assert_eq!(app.bus.taken().len(), 4);
+    let other = json!({"pointer": "/environment_id", "detail": "must be the environment that this endpoint is for"});
+    for id in ["env_12", "env_2", "ENV_1", "env_"] {
+        let answer = app.deliver(&delivery(id)).await;
+        assert_eq!((answer.status, answer.code()), (400, "contract-violation"), "{id}");
+        assert_eq!(answer.problem["errors"][0], other, "{id}");
+    }
+    assert_eq!(app.bus.taken().len(), 4, "an event of another environment is not forwarded");
+
+    // The violation is reported with all others.
+    let answer = app.deliver(&signed(r#"{"environment_id":"env_2"}"#.to_owned()).function_url()).await;
+    let errors = answer.problem["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 6, "five members are missing: {errors:?}");
+    assert!(errors.contains(&other));
+    // An id that is missing isn't another one.
+    let answer = app.deliver(&signed("{}".to_owned()).function_url()).await;
+    assert!(!answer.problem["errors"].as_array().unwrap().contains(&other));
 }
 
 #[test]

@@ -1,10 +1,11 @@
-"""What does the template create with these parameters? Evaluates template.yaml as CloudFormation would."""
+"""What does a template create with these parameters? Evaluates it as CloudFormation would."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +14,7 @@ from samtranslator.translator.transform import transform
 from support.harness import ROOT
 
 TEMPLATE = ROOT / "template.yaml"
+DASHBOARD = ROOT / "deploy" / "dashboard.yaml"
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
@@ -45,9 +47,9 @@ def _long_form(loader: Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
 Loader.add_multi_constructor("!", _long_form)
 
 
-def read_template() -> dict[str, Any]:
+def read_template(path: Path = TEMPLATE) -> dict[str, Any]:
     """The template with all functions in their long forms, not evaluated."""
-    return yaml.load(TEMPLATE.read_text(), Loader)
+    return yaml.load(path.read_text(), Loader)
 
 
 class _NoManagedPolicies:
@@ -77,7 +79,7 @@ class Resource:
 
 
 class Template:
-    """The template, evaluated with these parameters and the defaults of all others.
+    """A template, evaluated with these parameters and the defaults of all others.
 
     A function that is not implemented here, an unknown name, or a parameter that CloudFormation would not accept raises
     an error.
@@ -86,7 +88,7 @@ class Template:
     def __init__(self, template: dict[str, Any], **parameters: str) -> None:
         self._template = template
         self._parameters = {
-            name: self._parameter(parameter, str(parameters.pop(name, parameter["Default"])))
+            name: self._parameter(parameter, str(parameters.pop(name) if name in parameters else parameter["Default"]))
             for name, parameter in template["Parameters"].items()
         }
         assert not parameters, f"the template has no parameters {parameters.keys()}"
@@ -223,5 +225,6 @@ class Template:
             case "AWS::SNS::Topic":
                 return arn("sns", unique), {}
             case "AWS::CloudWatch::Alarm":
-                return unique, {"Arn": arn("cloudwatch", f"alarm:{unique}")}
+                alarm = self._evaluate(resource["Properties"]["AlarmName"])
+                return alarm, {"Arn": arn("cloudwatch", f"alarm:{alarm}")}
         return unique, {}

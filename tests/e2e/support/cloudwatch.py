@@ -193,7 +193,7 @@ class Alarm:
 
     _SIMPLE = frozenset({"Namespace", "MetricName", "Statistic", "Period"})
     _ALL = frozenset({
-        *("AlarmDescription", "AlarmActions", "OKActions", "EvaluationPeriods", "ComparisonOperator"),
+        *("AlarmName", "AlarmDescription", "AlarmActions", "OKActions", "EvaluationPeriods", "ComparisonOperator"),
         *("Threshold", "TreatMissingData"),
     })
 

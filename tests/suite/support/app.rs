@@ -105,7 +105,8 @@ impl App {
     }
 
     async fn between(bus: Endpoint, queue: Endpoint, format: log::Format, level: LevelFilter) -> Self {
-        let policy = Policy { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward };
+        let policy =
+            Policy { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward, environment_id: None };
         let function = Function {
             keyring: Keyring::fixed(vec![key()]),
             policy,
