@@ -42,6 +42,11 @@ def crates() -> list[Crate]:
     return dependencies.crates()
 
 
+def test_the_template_has_the_version_of_the_function() -> None:
+    assert SOURCE["Resources"]["WebhookFunction"]["Properties"]["Tags"]["Version"] == release.VERSION
+    assert SOURCE["Outputs"]["Version"]["Value"] == release.VERSION
+
+
 def test_the_packaged_template_has_everything_of_the_source() -> None:
     packaged = package.package()
     assert packaged["Parameters"].keys() == SOURCE["Parameters"].keys() | CODE
