@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     // This only fails if there already is a subscriber.
     let _ = tracing::subscriber::set_global_default(log::subscriber(format, level, io::stdout));
     panic::set_hook(Box::new(log::log_panic));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
 
     // More threads only help where Lambda sends several events at once.
     let is_concurrent = variable("AWS_LAMBDA_MAX_CONCURRENCY").is_some_and(|value| value.parse().unwrap_or(1) > 1);

@@ -1,6 +1,10 @@
 """Keeps the end-to-end tests away from the developer's own AWS account and settings."""
 
-from support.harness import prepare_process
+import sys
+
+from support.harness import ROOT, prepare_process
+
+sys.path.append(str(ROOT / "deploy"))
 
 
 def pytest_configure() -> None:

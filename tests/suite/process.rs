@@ -128,12 +128,18 @@ impl Process {
 }
 
 impl Output {
-    /// The lines of the log. The process must not write anything else.
+    /// The lines of the log after the first, which has the version. The process must not write anything else.
     #[track_caller]
     pub fn lines(&self) -> Vec<Value> {
         assert_eq!(self.stderr, "");
         let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
-        self.stdout.lines().map(line).collect()
+        let mut lines = self.stdout.lines().map(line);
+        let first: Value = lines.next().expect("the log should have a line");
+        assert_eq!(
+            (&first["level"], &first["message"], &first["version"]),
+            (&json!("INFO"), &json!("starting"), &json!(env!("CARGO_PKG_VERSION")))
+        );
+        lines.collect()
     }
 }
 
@@ -179,7 +185,10 @@ async fn a_delivery_is_logged_as_text_unless_the_log_format_is_json() {
     let process = environment.start();
     environment.deliver().await;
     let output = process.stop().await;
-    let [line] = &output.stdout.lines().collect::<Vec<_>>()[..] else { panic!("expected one line: {output:?}") };
+    let [first, line] = &output.stdout.lines().collect::<Vec<_>>()[..] else {
+        panic!("expected two lines: {output:?}")
+    };
+    assert!(first.ends_with(concat!(" INFO starting version=\"", env!("CARGO_PKG_VERSION"), "\"")), "{first}");
     let (timestamp, rest) = line.split_once(' ').unwrap();
     assert!(instant(timestamp).is_some(), "{line}");
     assert!(rest.trim_start().starts_with("INFO "), "{line}");

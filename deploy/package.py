@@ -1,0 +1,129 @@
+"""Packages template.yaml for those who deploy a release: without the SAM transform, and with the code from a bucket."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+SOURCE = Path(__file__).resolve().parents[1] / "template.yaml"
+
+# The names of the files, and whether the template in it has function URLs.
+FILES = {"template.json": True, "template-without-function-url.json": False}
+
+# CloudFormation accepts this many bytes in a request. It reads anything larger from S3.
+MAX_BYTES = 51_200
+
+_CODE_PARAMETERS = {
+    "CodeBucket": {
+        "Description": "The S3 bucket that the function's zip file was uploaded to. It must be in the stack's region.",
+        "Type": "String",
+        "AllowedPattern": "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        "ConstraintDescription": "must be the name of a bucket",
+    },
+    "CodeKey": {
+        "Description": (
+            "The key of the zip file in that bucket. Keep the version in the key: CloudFormation updates the code only if"
+            " the key changes."
+        ),
+        "Type": "String",
+        "MinLength": 1,
+        "MaxLength": 1024,
+    },
+}
+_CODE_LABELS = {"CodeBucket": {"default": "Bucket of the code"}, "CodeKey": {"default": "Key of the code"}}
+
+
+def package(*, function_url: bool = True) -> dict[str, Any]:
+    """The template as CloudFormation creates it, without any transform."""
+    template = yaml_parse(SOURCE.read_text())
+    template["Parameters"] = _CODE_PARAMETERS | template["Parameters"]
+    form = template["Metadata"]["AWS::CloudFormation::Interface"]
+    form["ParameterGroups"].insert(0, {"Label": {"default": "Code"}, "Parameters": list(_CODE_PARAMETERS)})
+    form["ParameterLabels"] |= _CODE_LABELS
+    [function] = [it for it in template["Resources"].values() if it["Type"] == "AWS::Serverless::Function"]
+    function["Properties"]["CodeUri"] = {"Bucket": {"Ref": "CodeBucket"}, "Key": {"Ref": "CodeKey"}}
+    for setting in ("BuildMethod", "BuildProperties"):
+        del function["Metadata"][setting]
+
+    # SAM reads the partition from the name of the region. No ARN in the template depends on that.
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+    # The third argument would load AWS's managed policies for a role of SAM's own, but the template defines the role.
+    packaged = transform(template, {}, None)
+    for resource in packaged["Resources"].values():
+        tags = resource["Properties"].get("Tags", [])
+        if {"Key": "lambda:createdBy", "Value": "SAM"} in tags:
+            tags.remove({"Key": "lambda:createdBy", "Value": "SAM"})
+    return packaged if function_url else _without_function_url(packaged)
+
+
+def _without_function_url(template: dict[str, Any]) -> dict[str, Any]:
+    """The template for regions that don't have `AWS::Lambda::Url`: CloudFormation rejects a template with an unknown
+    type, even if no such resource is created. Its endpoint is always an HTTP API."""
+    without = copy.deepcopy(template)
+    without["Parameters"]["Ingress"] |= {
+        "Description": "The kind of endpoint that Scalekit posts to. This template is for regions without function URLs.",
+        "Default": "HttpApi",
+        "AllowedValues": ["HttpApi"],
+    }
+    # The conditions that this one value of the parameter decides.
+    decided = {
+        name: condition["Fn::Equals"][1] == "HttpApi"
+        for name, condition in template["Conditions"].items()
+        if condition.get("Fn::Equals", [None])[0] == {"Ref": "Ingress"}
+    }
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolve(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "Fn::If" in value and value["Fn::If"][0] in decided:
+            condition, then, otherwise = value["Fn::If"]
+            return resolve(then if decided[condition] else otherwise)
+        return {name: resolve(item) for name, item in value.items()}
+
+    for section in ("Resources", "Outputs"):
+        items = {name: it for name, it in without[section].items() if decided.get(it.get("Condition"), True)}
+        for item in items.values():
+            if item.get("Condition") in decided:
+                del item["Condition"]
+        without[section] = resolve(items)
+    # Nothing may refer to a parameter that has only one value.
+    without["Metadata"]["cfn-lint"] = {"config": {"ignore_checks": ["W2001"]}}
+    referred = json.dumps(without["Conditions"])
+    for name in decided:
+        if json.dumps({"Condition": name}) not in referred:
+            del without["Conditions"][name]
+    return without
+
+
+def serialize(template: dict[str, Any]) -> str:
+    """JSON with one line for each parameter, resource and output: small, and two versions can still be compared."""
+
+    def compact(value: Any) -> str:
+        return json.dumps(value, separators=(",", ":"))
+
+    def section(value: Any) -> str:
+        if not isinstance(value, dict):
+            return compact(value)
+        return "{\n" + ",\n".join(f"{compact(name)}:{compact(item)}" for name, item in value.items()) + "\n}"
+
+    return "{\n" + ",\n".join(f"{compact(name)}:{section(value)}" for name, value in template.items()) + "\n}\n"
+
+
+def write(directory: Path) -> list[Path]:
+    """Writes the packaged templates, and returns their paths."""
+    paths = []
+    for name, function_url in FILES.items():
+        text = serialize(package(function_url=function_url))
+        if len(text.encode()) > MAX_BYTES:
+            raise SystemExit(f"{name} has {len(text.encode())} bytes, and CloudFormation accepts {MAX_BYTES} in a request")
+        (directory / name).write_text(text)
+        paths.append(directory / name)
+    return paths

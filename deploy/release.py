@@ -1,0 +1,110 @@
+"""Writes a release to dist/: for each architecture a zip file that Lambda accepts, and what comes with them.
+
+Everything is the same, byte by byte, for each build of a commit with the same toolchain, in any folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import dependencies
+import package
+from dependencies import NAME, ROOT, TARGETS, Crate
+
+DIST = ROOT / "dist"
+VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+
+# A release has a target directory of its own, because Cargo compiles everything again when the flags change.
+_TARGET_DIRECTORY = ROOT / "target" / "dist"
+
+
+def zip_name(architecture: str) -> str:
+    return f"{NAME}-{VERSION}-{architecture}.zip"
+
+
+def write_zip(path: Path, binary: bytes, third_party: str) -> None:
+    """Writes the function's zip file. Times, permissions and the order of the files don't depend on the machine."""
+    files = {"bootstrap": binary, "LICENSE": (ROOT / "LICENSE").read_bytes(), "THIRD-PARTY.txt": third_party.encode()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3  # Unix, whose permissions follow
+            entry.external_attr = (0o100755 if name == "bootstrap" else 0o100644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)
+
+
+def _check_targets() -> None:
+    missing = [
+        target
+        for target in TARGETS.values()
+        if not Path(_output("rustc", "--print", "target-libdir", "--target", target)).is_dir()
+    ]
+    if missing:
+        sys.exit(f"A release needs Rust's standard library for {' and '.join(missing)}. Run:"
+                 f" rustup target add {' '.join(missing)}")
+
+
+def _build(architecture: str, crates: list[Crate]) -> bytes:
+    """Builds the binary with the list of its dependencies inside, for scanners."""
+    print(f"Building {NAME} {VERSION} for {architecture}", flush=True)
+    flag = {"arm64": "--arm64", "x86_64": "--x86-64"}[architecture]
+    output = _TARGET_DIRECTORY / "lambda" / architecture
+    subprocess.run(
+        ["cargo", "auditable", "lambda", "build", "--release", "--locked", "--quiet", flag, "--lambda-dir", output],
+        cwd=ROOT,
+        env=os.environ | {"CARGO_TARGET_DIR": str(_TARGET_DIRECTORY), "RUSTFLAGS": _flags(crates)},
+        check=True,
+    )
+    binary = (output / NAME / "bootstrap").read_bytes()
+    for path in (ROOT, *_machine_paths(crates)):
+        if f"{path}/".encode() in binary:
+            sys.exit(f"The binary for {architecture} contains a path of this machine: {path}")
+    return binary
+
+
+def _machine_paths(crates: list[Crate]) -> dict[Path, str]:
+    """The folders of this machine whose names the compiler would write into the binary, and what it writes instead."""
+    sources = {it.directory.parent: "crates" for it in crates if it.checksum}
+    sysroot = Path(_output("rustc", "--print", "sysroot"))
+    return {ROOT: NAME, **sources, sysroot: "rust"}
+
+
+def _flags(crates: list[Crate]) -> str:
+    paths = _machine_paths(crates)
+    if any(" " in str(path) for path in paths):
+        sys.exit(f"A release can't be built in a folder with a space in its name: {ROOT}")
+    return " ".join(f"--remap-path-prefix={path}={name}" for path, name in paths.items())
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def main() -> None:
+    _check_targets()
+    crates = dependencies.crates()
+    third_party = dependencies.third_party(crates)
+    binaries = {architecture: _build(architecture, crates) for architecture in TARGETS}
+
+    shutil.rmtree(DIST, ignore_errors=True)
+    DIST.mkdir()
+    for architecture, binary in binaries.items():
+        write_zip(DIST / zip_name(architecture), binary, third_party)
+    (DIST / f"{NAME}-{VERSION}.cdx.json").write_text(dependencies.sbom(crates))
+    (DIST / "THIRD-PARTY.txt").write_text(third_party)
+    package.write(DIST)
+    sums = [f"{hashlib.sha256(it.read_bytes()).hexdigest()}  {it.name}\n" for it in sorted(DIST.iterdir())]
+    (DIST / "SHA256SUMS").write_text("".join(sums))
+    print(f"Wrote {DIST.relative_to(ROOT)}/", *sorted(it.name for it in DIST.iterdir()), sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()
