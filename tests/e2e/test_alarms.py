@@ -43,7 +43,7 @@ ALARMS = {
 PARKING = TEMPLATE.resources["ParkingQueue"].properties
 MINUTES_BETWEEN_TRIES = PARKING["VisibilityTimeout"] // 60
 MAX_RECEIVES = PARKING["RedrivePolicy"]["maxReceiveCount"]
-BATCH_SIZE = TEMPLATE.resources["WebhookFunction"].properties["Events"]["Parked"]["Properties"]["BatchSize"]
+BATCH_SIZE = read_template()["Parameters"]["DrainBatchSize"]["Default"]
 
 
 @dataclass
