@@ -20,6 +20,10 @@ const GRACE_PERIOD: Duration = Duration::from_millis(100);
 /// The fraction of the time until the response is due after which an event that the bus hasn't accepted is parked.
 const PARK_AFTER: f64 = 2.0 / 3.0;
 
+/// The fraction of the time until the response is due in which parked events are forwarded. The rest is for the log lines of
+/// a large batch.
+const DRAIN_FOR: f64 = 0.9;
+
 // The response must reach the sender before the sender stops waiting, and Lambda before Lambda ends the process.
 const _: () = assert!(RESPONSE_TIME.as_millis() + GRACE_PERIOD.as_millis() < 9_000);
 const _: () = assert!(GRACE_PERIOD.as_millis() < DEADLINE_MARGIN.as_millis());
@@ -50,6 +54,12 @@ impl Deadlines {
     #[must_use]
     pub fn park(&self) -> Instant {
         self.started + (self.response - self.started).mul_f64(PARK_AFTER)
+    }
+
+    /// When parked events that the bus hasn't accepted stay in the queue.
+    #[must_use]
+    pub fn drain(&self) -> Instant {
+        self.started + (self.response - self.started).mul_f64(DRAIN_FOR)
     }
 
     /// When a copy of a refused delivery must be in the queue, if copying begins now.
@@ -95,6 +105,7 @@ mod tests {
             assert_eq!(deadlines.now, now, "{description}");
             assert_eq!((deadlines.response - deadlines.started).as_millis(), response, "{description}");
             assert_eq!((deadlines.park() - deadlines.started).as_millis(), park, "{description}");
+            assert_eq!((deadlines.drain() - deadlines.started).as_millis(), response * 9 / 10, "{description}");
         }
     }
 }

@@ -261,7 +261,7 @@ impl Function {
                 Err(problem) => refused.push((message, event, problem)),
             }
         }
-        self.bus.put(&submissions, deadlines.now, deadlines.response).await;
+        self.bus.put(&submissions, deadlines.now, deadlines.drain()).await;
         for (message, event, problem) in refused {
             finish(message, event, Err(problem));
         }
