@@ -22,7 +22,7 @@ ifneq ($(MAKECMDGOALS),installed)
 .NOTPARALLEL:
 endif
 .DELETE_ON_ERROR:
-.PHONY: help demo watch test bench events schemas tools installed build prerequisites clean
+.PHONY: help demo watch test rust bench events schemas tools installed build prerequisites clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -38,19 +38,25 @@ PACKAGES := -p scalekit-eventbridge -p scalekit-events -p send -p test-support
 
 # Clippy also checks the benchmarks, except `defaults`: its dependencies take long to compile.
 #
-# The end-to-end tests take longest, so they come last. The release build takes several minutes the first time, so it
-# runs in parallel with them. The tests of the deployment need it, so the files test_d*.py come at the end.
-test: tools ## Run all checks and tests
-	cargo fmt --all --check
-	cargo clippy --workspace --exclude defaults --all-targets --all-features --locked -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked $(PACKAGES) --all-features
-	cargo test --locked $(PACKAGES) --all-features
+# Installing the tools takes minutes the first time, so it runs in parallel with the checks and tests in Rust, which need
+# none of them. The end-to-end tests take longest, so they come last. The release build takes several minutes the first
+# time, so it runs in parallel with them. The tests of the deployment need it, so the files test_d*.py come at the end.
+test: prerequisites ## Run all checks and tests
+	@$(MAKE) --no-print-directory tools & \
+	$(MAKE) --no-print-directory rust; status=$$?; \
+	wait $$! && exit $$status
 	.tools/sam/bin/cfn-lint template.yaml deploy/*.yaml
 	cargo build --locked
 	@echo 'Compiling the release in parallel with the end-to-end tests'
 	@$(WITH_CARGO_LAMBDA) cargo lambda build --release --locked --quiet & \
 	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider tests/e2e/test_[!d]*.py tests/e2e/test_d*.py; status=$$?; \
 	wait; exit $$status
+
+rust: prerequisites
+	cargo fmt --all --check
+	cargo clippy --workspace --exclude defaults --all-targets --all-features --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked $(PACKAGES) --all-features
+	cargo test --locked $(PACKAGES) --all-features
 
 bench: .tools/cargo-lambda/.installed ## Measure the function's own work and the whole process, and draw the chart
 	$(WITH_CARGO_LAMBDA) cargo bench --locked --package benches
