@@ -24,6 +24,10 @@ use crate::bus::Bus;
 /// The system's certificate bundles. On Lambda, a function reads a bundle of about the same size.
 const SYSTEM_BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
+/// The answer of `SendMessage`.
+const SENT: &str =
+    r#"{"MessageId":"00000000-0000-4000-8000-000000000000","MD5OfMessageBody":"00000000000000000000000000000000"}"#;
+
 const AMAZON_ROOTS: &str = include_str!("../../src/amazon-roots.pem");
 
 /// A request: its head, which is the first line and the headers, and its body.
@@ -172,7 +176,31 @@ impl RuntimeApi {
     /// Sends a delivery and returns the time until it is answered with 200. The function must be ready.
     pub fn deliver(&self, event: &Arc<str>) -> Result<Duration, String> {
         let (time, answer) = self.invoke(event)?;
-        if answer.contains("\"statusCode\":200") { Ok(time) } else { Err(answer) }
+        if is_accepted(&answer) { Ok(time) } else { Err(answer) }
+    }
+
+    /// Sends this many deliveries at once, and another one for each that is answered, for this time. Returns how many
+    /// were answered in it.
+    pub fn deliver_for(&self, event: &Arc<str>, at_once: usize, time: Duration) -> Result<usize, String> {
+        let send = || self.events.send(Arc::clone(event)).map_err(|error| error.to_string());
+        let end = Instant::now() + time;
+        (0..at_once).try_for_each(|_| send())?;
+        let (mut answered, mut waiting) = (0, at_once);
+        while waiting > 0 {
+            match self.call()? {
+                Call::Ready(_) => {}
+                Call::Answered(at, answer) if is_accepted(&answer) => {
+                    if at < end {
+                        answered += 1;
+                        send()?;
+                    } else {
+                        waiting -= 1;
+                    }
+                }
+                Call::Answered(_, error) | Call::Failed(error) => return Err(error),
+            }
+        }
+        Ok(answered)
     }
 
     fn call(&self) -> Result<Call, String> {
@@ -180,10 +208,17 @@ impl RuntimeApi {
     }
 }
 
-/// The services EventBridge and Secrets Manager at one address.
+fn is_accepted(answer: &str) -> bool {
+    answer.contains("\"statusCode\":200")
+}
+
+/// The services EventBridge and Secrets Manager at one address, and SQS at another one, so that the function connects to
+/// it as it does on Lambda.
 pub struct Aws {
     /// The value of `AWS_ENDPOINT_URL`.
     pub url: String,
+    /// The value of `AWS_ENDPOINT_URL_SQS`.
+    pub queue_url: String,
     /// The event bus.
     pub bus: Arc<Bus>,
     connections: Arc<Mutex<Vec<Instant>>>,
@@ -216,7 +251,7 @@ impl Aws {
         let accepted = Arc::clone(&connections);
         let bus = Arc::new(Bus::default());
         let served_bus = Arc::clone(&bus);
-        let port = serve(move |stream| {
+        let serve_aws = move |stream| {
             accepted.lock().expect("no thread panics").push(Instant::now());
             let Ok(session) = ServerConnection::new(Arc::clone(&tls)) else { return };
             let mut connection = Connection::new(StreamOwned::new(session, stream));
@@ -226,14 +261,16 @@ impl Aws {
                     Some("getsecretvalue") => (200, secret.clone()),
                     Some("describeeventbus") => (200, r#"{"Name":"bench"}"#.to_owned()),
                     Some("putevents") => served_bus.put_events(&request.body),
+                    Some("sendmessage") => (200, SENT.to_owned()),
                     _ => panic!("unexpected request: {}", request.head),
                 };
                 if connection.answer(status, "content-type: application/x-amz-json-1.1\r\n", &answer).is_none() {
                     return;
                 }
             }
-        })?;
-        Ok(Self { url: format!("https://127.0.0.1:{port}"), bus, connections })
+        };
+        let queue_url = format!("https://127.0.0.1:{}", serve(serve_aws.clone())?);
+        Ok(Self { url: format!("https://127.0.0.1:{}", serve(serve_aws)?), queue_url, bus, connections })
     }
 
     /// The times of the connections since the last call of this method.

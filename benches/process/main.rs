@@ -9,13 +9,17 @@
 //! cargo bench -p benches --bench process                       # 30 rounds
 //! cargo bench -p benches --bench process -- 5 function lean    # 5 rounds of some subjects
 //! cargo bench -p benches --bench process -- function before=/path/to/bootstrap    # with another build of the function
-//! cargo bench -p benches --bench process -- drain 10 100    # parked messages in batches of these sizes
+//! cargo bench -p benches --bench process -- drain 10 100    # the parking queue, in batches of these sizes
+//! cargo bench -p benches --bench process -- parking         # deliveries in an outage of the bus
+//! cargo bench -p benches --bench process -- concurrent      # several deliveries at once
 //! ```
 
 mod bus;
 mod chart;
+mod concurrent;
 mod drain;
 mod endpoints;
+mod parking;
 mod share;
 
 use std::{
@@ -52,11 +56,24 @@ const MANY: usize = 10_000;
 /// The number of deliveries whose instructions are counted.
 const COUNTED: usize = 300;
 
+/// What is measured in the place of one delivery after the other.
+const MODES: [&str; 3] = ["concurrent", "drain", "parking"];
+
 /// A function that is measured.
+#[derive(Clone)]
 struct Subject {
     name: String,
     binary: PathBuf,
     variables: Vec<(&'static str, String)>,
+}
+
+impl Subject {
+    /// The subject with another environment variable.
+    fn with_variable(&self, name: &'static str, value: &str) -> Self {
+        let mut subject = self.clone();
+        subject.variables.push((name, value.to_owned()));
+        subject
+    }
 }
 
 /// The measurements of a subject. Times are in milliseconds.
@@ -96,9 +113,10 @@ fn measure(directory: &Path, arguments: &[String]) -> Result<()> {
     let others: Vec<_> = arguments.iter().filter_map(|argument| argument.split_once('=')).collect();
     let is_name = |argument: &&str| argument.starts_with(char::is_alphabetic) && !argument.contains('=');
     let mut names: Vec<_> = arguments.iter().map(String::as_str).filter(is_name).collect();
-    let mode = names.iter().position(|name| *name == "drain").map(|at| names.remove(at));
+    let mode = names.iter().position(|name| MODES.contains(name)).map(|at| names.remove(at));
     if mode.is_some() && names.is_empty() && others.is_empty() {
         names.push("function, as the template deploys it");
+        names.extend((mode == Some("concurrent")).then_some("lean"));
     }
     let wanted =
         |name: &str| (names.is_empty() && mode.is_none()) || names.iter().any(|wanted| name.starts_with(wanted));
@@ -109,9 +127,12 @@ fn measure(directory: &Path, arguments: &[String]) -> Result<()> {
     if let Err(error) = &bench.share {
         println!("no figures at the CPU share of 128 MB, because no CPU quota could be set: {error}");
     }
+    let rounds = |default| numbers.first().copied().unwrap_or(default);
     match mode {
-        Some(_) => drain::measure(&bench, &subjects, &numbers),
-        None => measure_deliveries(&bench, &subjects, numbers.first().copied().unwrap_or(30)),
+        Some("concurrent") => concurrent::measure(&bench, &subjects, rounds(5)),
+        Some("drain") => drain::measure(&bench, &subjects, &numbers),
+        Some("parking") => parking::measure(&bench, &subjects, rounds(30)),
+        _ => measure_deliveries(&bench, &subjects, rounds(30)),
     }
 }
 
@@ -173,8 +194,9 @@ fn subjects(
     let secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:bench".to_owned();
     let template = [
         ("WEBHOOK_SECRET_ARN", secret_arn),
-        ("PARKING_QUEUE_URL", format!("{}/123456789012/parking", aws.url)),
-        ("DEAD_LETTER_QUEUE_URL", format!("{}/123456789012/dead-letters", aws.url)),
+        ("AWS_ENDPOINT_URL_SQS", aws.queue_url.clone()),
+        ("PARKING_QUEUE_URL", format!("{}/123456789012/parking", aws.queue_url)),
+        ("DEAD_LETTER_QUEUE_URL", format!("{}/123456789012/dead-letters", aws.queue_url)),
     ];
     let plain = [("WEBHOOK_SECRET", SECRET.to_owned())];
     // Both bundles contain the benchmark's own authority and about as many others as on Lambda. By default, the

@@ -1,0 +1,50 @@
+//! Measures several deliveries at once in one process, as on Lambda Managed Instances.
+
+use std::{process::Command, time::Duration};
+
+use crate::{Bench, Result, Subject, bus::Behaviour, count, median, print_table};
+
+/// The numbers of deliveries at once.
+const AT_ONCE: [usize; 3] = [1, 16, 64];
+
+/// The times of a call to the bus, in milliseconds. Without any, the CPU limits the throughput.
+const LATENCIES: [u64; 2] = [0, 10];
+
+/// The time for which deliveries are sent and not counted, and the time for which they are counted.
+const WARM_UP: Duration = Duration::from_millis(500);
+const TIME: Duration = Duration::from_secs(2);
+
+/// Measures and prints the deliveries per second of every subject. The subjects take turns.
+pub fn measure(bench: &Bench, subjects: &[Subject], rounds: usize) -> Result<()> {
+    let mut columns: Vec<_> = subjects.iter().map(|_| Vec::new()).collect();
+    for latency in LATENCIES {
+        for at_once in AT_ONCE {
+            let mut rates: Vec<_> = subjects.iter().map(|_| Vec::new()).collect();
+            for _ in 0..rounds {
+                for (subject, rates) in subjects.iter().zip(&mut rates) {
+                    rates.push(rate(bench, subject, at_once, Duration::from_millis(latency))?);
+                }
+            }
+            // The last subject is the one that the others are compared with.
+            let last = rates.last().map_or(f64::NAN, |rates| median(rates));
+            for (column, rates) in columns.iter_mut().zip(rates) {
+                let name = format!("{latency} ms per call, {at_once} at once");
+                column.push((format!("{name}: deliveries per second"), format!("{:.0}", median(&rates))));
+                column.push((format!("{name}: ÷ the last column"), format!("{:.2}", median(&rates) / last)));
+            }
+        }
+    }
+    println!("\nmedians of {rounds} processes per subject, started in turn");
+    print_table(subjects, &columns);
+    Ok(())
+}
+
+/// The deliveries per second of one process.
+fn rate(bench: &Bench, subject: &Subject, at_once: usize, latency: Duration) -> Result<f64> {
+    bench.aws.bus.set(Behaviour { latency, ..Behaviour::default() });
+    let subject = subject.with_variable("AWS_LAMBDA_MAX_CONCURRENCY", &at_once.to_string());
+    let process = bench.spawn(&subject, Command::new(&subject.binary))?;
+    process.api.deliver_for(&process.event, at_once, WARM_UP)?;
+    let answered = process.api.deliver_for(&process.event, at_once, TIME)?;
+    Ok(count(answered) / TIME.as_secs_f64())
+}
