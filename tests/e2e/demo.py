@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 def demo() -> int:
     started = time.monotonic()
     with running() as stack:
-        envelopes = sorted(EVENTS.glob("*.json"))
+        envelopes = sorted(EVENTS / body.name for body in (EVENTS / "bodies").iterdir())
         say(f"Sending {len(envelopes)} signed deliveries with cargo lambda invoke\n")
         table = Table(envelopes)
         sent = []
@@ -207,7 +207,7 @@ the project's folder, in another terminal:
 
   curl -i {function.url} --data-binary @{body}{''.join(headers)}
 
-  cargo run -p send -- organization.sso_enabled --post {function.url}
+  cargo send organization.sso_enabled --post {function.url}
 
 The function's log and the events that arrive in the queue appear below. Press Ctrl-C to stop.
 """
