@@ -116,6 +116,16 @@ class Stack:
         resources = self._cloudformation.describe_stack_resources(StackName=name)["StackResources"]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
         self.resources = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+        self._convert_concurrency()
+
+    def _convert_concurrency(self) -> None:
+        """Makes the concurrency of the drain a number, as CloudFormation does. The emulator keeps the parameter's text."""
+        mappings = self.functions.list_event_source_mappings(FunctionName=self.outputs["FunctionName"])
+        for mapping in mappings["EventSourceMappings"]:
+            concurrency = int(mapping["ScalingConfig"]["MaximumConcurrency"])
+            self.functions.update_event_source_mapping(
+                UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": concurrency}
+            )
 
     def deliver(self, secret: str, body: bytes, *, in_its_place: bytes | None = None) -> Answer:
         """Sends a delivery of `body`, signed with `secret` at the current time.
