@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,7 @@ from urllib.parse import unquote
 import pytest
 
 from support import page
-from support.harness import EVENTS, HOST
+from support.harness import EVENTS, HOST, TOOLS, Emulator
 from support.page import section
 
 SCHEMAS = EVENTS / "schemas"
@@ -40,6 +41,18 @@ for line in sys.stdin:
     except ValidationError as error:
         made = {"refused": [".".join(map(str, each["loc"])) for each in error.errors()]}
     print(json.dumps(made))
+"""
+
+
+# Calls the handler with each event in turn, and writes the names of the errors.
+HANDLE_IN_TURN = """
+import json, sys
+HANDLER
+for event in json.load(sys.stdin):
+    try:
+        handler(event, None)
+    except Exception as error:
+        print(type(error).__name__)
 """
 
 
@@ -125,6 +138,43 @@ def test_the_python_example_runs(directory: Path) -> None:
     printed = python(directory, call, json.dumps(sample))
     data = sample["detail"]["data"]
     assert json.loads(printed) == [sample["detail"]["id"], data["id"], data["provider"]]
+
+
+def test_the_powertools_handler_processes_each_event_once(directory: Path, tmp_path: Path) -> None:
+    [handler] = page.blocks(section("Idempotency with Powertools"), "python")
+    [commands] = page.blocks(section("Idempotency with Powertools"), "sh")
+    install, create_table = commands.split("\n", maxsplit=1)
+    page.assert_pinned(install)
+    failing = event(EXAMPLE)
+    failing["detail"]["id"] = "evt_1"
+    repaired = json.loads(json.dumps(failing))
+    failing["detail"]["data"]["id"] = None
+
+    with Emulator(tmp_path) as emulator:
+        page.shell(create_table, emulator.url)
+        [powertools] = (TOOLS / "consumers" / "lib").glob("python*/site-packages")
+        variables = {
+            "AWS_ENDPOINT_URL": emulator.url,
+            "AWS_LAMBDA_FUNCTION_NAME": "my-function",
+            "IDEMPOTENCY_TABLE": "handled-events",
+            # boto3 and pydantic come from the emulator's environment.
+            "PYTHONPATH": os.pathsep.join([str(powertools), str(directory)]),
+        }
+        done = subprocess.run(
+            [TOOLS / "emulator" / "bin" / "python", "-c", HANDLE_IN_TURN.replace("HANDLER", handler)],
+            env=os.environ | variables,
+            input=json.dumps([event(EXAMPLE), event(EXAMPLE) | {"id": "another"}, failing, repaired, repaired]),
+            capture_output=True,
+            text=True,
+        )
+        tables = emulator.client("dynamodb")
+        [first, _] = tables.scan(TableName="handled-events")["Items"]
+        expires = tables.describe_time_to_live(TableName="handled-events")["TimeToLiveDescription"]
+
+    live = f"{event(EXAMPLE)['detail']['data']['id']} is live"
+    assert done.stdout.splitlines() == [live, "ValidationError", live], done.stderr
+    assert expires["AttributeName"] == "expiration"
+    assert int(first["expiration"]["N"]) - time.time() > 14 * 24 * 60 * 60
 
 
 class Registry(ThreadingHTTPServer):
