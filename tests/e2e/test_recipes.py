@@ -159,9 +159,11 @@ def typescript(directory: Path) -> Path:
     [declarations, some] = page.blocks(section("TypeScript"), "sh")
     run(declarations, directory)
     run(some, directory)
-    [handler] = page.blocks(section("TypeScript"), "ts")
+    handler, call = page.blocks(section("TypeScript"), "ts")
     [validated] = page.blocks(section("Validation with zod"), "ts")
+    (directory / "delivered").symlink_to(EVENTS / "delivered")
     (directory / "handler.ts").write_text(handler)
+    (directory / "call.ts").write_text(call)
     (directory / "validated.ts").write_text(validated)
     return directory
 
@@ -190,6 +192,8 @@ def test_the_typescript_handlers_run(typescript: Path) -> None:
     data = DELIVERED[EXAMPLE]["detail"]["data"]
     expected = f"{data['id']} of {data['provider']}"
     assert node(typescript, CALL_HANDLERS, DELIVERED[EXAMPLE]) == [expected, expected, ["detail.data.id"]]
+    called = subprocess.run([NODE, "call.ts"], cwd=typescript, capture_output=True, text=True, check=True)
+    assert called.stdout == f"{expected}\n"
 
 
 def test_zod_reads_and_writes_every_event_unchanged(directory: Path) -> None:
