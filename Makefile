@@ -1,6 +1,6 @@
 # The project's commands. `make` without a target lists them.
 #
-# The tools besides Rust and Python (cargo-lambda, the SAM CLI, an AWS emulator, a policy simulator) are installed into
+# The tools besides Rust and Python (cargo-lambda, the SAM CLI, an AWS emulator, code generators) are installed into
 # .tools/, in the versions and with the hashes that tests/tools/ pins. So the tests use the same files on every machine,
 # and nothing is installed outside of this folder.
 
@@ -9,7 +9,7 @@ PYTHON_VERSION := 3.11
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The tools that take longest to install come first.
-TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda iam-simulate))
+TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda iam-simulate consumers))
 EMULATOR_PYTHON := .tools/emulator/bin/python
 WITH_CARGO_LAMBDA := PATH='$(CURDIR)/.tools/cargo-lambda/bin':"$$PATH"
 
@@ -83,11 +83,13 @@ installed: $(TOOLS)
 	@if [ -d 'tests/tools/$*' ]; then $(call install_node_packages,$*); fi
 	@touch '$@'
 
-# Some tools are Node packages. Node itself comes from PyPI, so that it needn't be installed on the machine.
+# Some tools are Node packages. Node itself comes from PyPI, so that it needn't be installed on the machine. It is in the
+# folder of the policy simulator.
 .tools/iam-simulate/.installed: tests/tools/iam-simulate/package-lock.json
+.tools/consumers/.installed: tests/tools/consumers/package-lock.json .tools/iam-simulate/.installed
 
 install_node_packages = cp tests/tools/$(1)/package*.json '.tools/$(1)/' && cd '.tools/$(1)' \
-	&& PATH="$$PWD/bin:$$PATH" npm_config_cache="$$PWD/.npm" npm ci --ignore-scripts --no-audit --no-fund \
+	&& PATH="$$PWD/../iam-simulate/bin:$$PATH" npm_config_cache="$$PWD/.npm" npm ci --ignore-scripts --no-audit --no-fund \
 		--no-update-notifier --loglevel=error > npm.log || { cat npm.log; exit 1; }
 
 # The demo would compile the function too, but without showing Cargo's progress.

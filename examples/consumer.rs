@@ -12,7 +12,7 @@
 //! `cargo lambda watch --example consumer` runs it. This command sends it an event:
 //!
 //! ```sh
-//! cargo lambda invoke consumer --data-file events/delivered/organization.sso_enabled.json
+//! cargo lambda invoke --data-file events/delivered/organization.sso_enabled.json
 //! ```
 
 use std::{

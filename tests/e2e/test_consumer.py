@@ -1,5 +1,5 @@
 """Tests that the example consumer handles each event once. It runs as a Lambda function on the emulator, and the
-commands of the consumers' guide create the rule that invokes it."""
+commands of the page on rules create the rule that invokes it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Consumer:
             Timeout=30,
             Code={"ZipFile": build()},
         )
-        [commands] = page.blocks(section("A rule, its target and the permission"), "sh")
+        [commands] = page.blocks(section("AWS CLI"), "sh")
         page.shell(commands.replace("eu-central-1:123456789012", "us-east-1:000000000000"), emulator.url)
 
     def put(self, event: dict[str, Any]) -> None:

@@ -1,10 +1,12 @@
-"""Tests that each event pattern in the consumers' guide selects exactly the events that it should. The emulator
+"""Tests that each event pattern in the pages for consumers selects exactly the events that it should. The emulator
 evaluates the patterns twice: with `TestEventPattern`, and as rules on a bus that receives all events."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +14,8 @@ from typing import Any
 import pytest
 
 from support import page
-from support.harness import BUS, EVENTS, ROOT, SOURCE, Emulator
-from support.page import PAGE, cli_patterns, cloudformation_patterns, inline_patterns, section, sections
+from support.harness import BUS, EVENTS, ROOT, SOURCE, TOOLS, Emulator
+from support.page import PAGES, cli_patterns, cloudformation_patterns, inline_patterns, section, sections
 
 # The default AWS quota for the length of an event pattern, in characters.
 PATTERN_SIZE = 2048
@@ -88,6 +90,9 @@ HAND_MADE = {
         "status: active to an unknown status": changed(
             "connected_account.status_updated", data={"old_status": "ACTIVE", "status": "SUSPENDED"}
         ),
+        "status: active to null": changed(
+            "connected_account.status_updated", data={"old_status": "ACTIVE", "status": None}
+        ),
         "status: active to active": changed("connected_account.status_updated", data={"old_status": "ACTIVE"}),
         "status: expired to disconnected": changed(
             "connected_account.status_updated", data={"old_status": "EXPIRED", "status": "DISCONNECTED"}
@@ -156,7 +161,11 @@ SELECTED: dict[str, set[str]] = {
         "membership: a new type",
     },
     "Token refreshes that fail, of one provider": {"connected_account.token_refresh_failed"},
-    "A connected account stops working": {"status: active to expired", "status: active to an unknown status"},
+    "A connected account stops working": {
+        "status: active to expired",
+        "status: active to an unknown status",
+        "status: active to null",
+    },
     "Events outside the catalogue": UNCATALOGUED,
 }
 
@@ -254,13 +263,14 @@ def test_the_cloudformation_and_cli_versions_of_a_rule_have_the_same_pattern(rul
 
 
 def test_every_rule_and_pattern_in_the_documentation_is_tested() -> None:
-    """Every pattern in the consumers' guide, the README and docs/ must be the pattern of a rule in `SELECTED`."""
-    [rules] = re.findall(r"^## Rules\n(.*?)^## ", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    """Every pattern in the pages for consumers, the README and docs/ must be the pattern of a rule in `SELECTED`."""
+    rules_page = EVENTS / "rules.md"
+    [rules] = re.findall(r"^## Patterns\n(.*?)^## ", rules_page.read_text(), re.MULTILINE | re.DOTALL)
     assert set(sections(rules)) - {"Writing your own"} == set(SELECTED)
 
     tested = [json.loads(pattern(rule)) for rule in SELECTED]
-    others = {path: 0 for path in (ROOT / "docs").glob("*.md")}
-    for path, least in ({PAGE: 2 * len(SELECTED), ROOT / "README.md": 1} | others).items():
+    others = {path: 0 for path in [*PAGES, *(ROOT / "docs").glob("*.md")]}
+    for path, least in (others | {rules_page: 2 * len(SELECTED), ROOT / "README.md": 1}).items():
         text = path.read_text()
         found = [*cloudformation_patterns(text), *map(json.loads, cli_patterns(text)), *inline_patterns(text)]
         assert len(found) >= least
@@ -295,6 +305,7 @@ def envelope(**members: Any) -> dict[str, Any]:
         ({"detail": {"x": [{"exists": True}]}}, envelope(detail={"x": {"y": 1}}), False),
         ({"detail": {"x": [None]}}, envelope(detail={"x": None}), True),
         ({"detail": {"x": [None]}}, envelope(detail={}), False),
+        ({"detail": {"x": [{"anything-but": "a"}]}}, envelope(detail={"x": None}), True),
         ({"detail": {"x": [False]}}, envelope(detail={"x": "false"}), False),
         ({"detail": {"x": ["a"]}}, envelope(detail={"x": "A"}), False),
         ({"detail": {"x": ["a"]}}, envelope(detail={"x": ["b", "a"]}), True),
@@ -314,7 +325,7 @@ def test_the_emulator_matches_patterns_as_aws_documents(
 
 
 def test_the_example_template_for_a_rule_delivers_matching_events(emulator: Emulator) -> None:
-    [template] = page.blocks(section("A rule, its target and the permission"), "yaml")
+    [template] = page.blocks(section("CloudFormation"), "yaml")
     stacks = emulator.client("cloudformation")
     stacks.create_stack(StackName="consumer", TemplateBody=template)
     stacks.get_waiter("stack_create_complete").wait(StackName="consumer", WaiterConfig={"Delay": 1})
@@ -326,13 +337,53 @@ def test_the_example_template_for_a_rule_delivers_matching_events(emulator: Emul
     assert [event["detail-type"] for event in queue.receive()] == ["organization.sso_enabled"]
 
 
+def test_the_examples_for_terraform_and_the_cdk_have_the_same_pattern_and_bus() -> None:
+    expected = json.loads(pattern("A connection goes live"))
+
+    [terraform] = page.blocks(section("Terraform"), "hcl")
+    parse = "import hcl2, json, sys; print(json.dumps(hcl2.load(sys.stdin)))"
+    parser = [TOOLS / "checkov" / "bin" / "python", "-c", parse]
+    parsed = json.loads(subprocess.run(parser, input=terraform, capture_output=True, text=True, check=True).stdout)
+    resources = {type: one for resource in parsed["resource"] for type, one in resource.items()}
+    [rule] = resources["aws_cloudwatch_event_rule"].values()
+    [target] = resources["aws_cloudwatch_event_target"].values()
+    assert rule["event_bus_name"] == target["event_bus_name"] == [BUS]
+    assert [ast.literal_eval(it[len("${jsonencode(") : -len(")}")]) for it in rule["event_pattern"]] == [expected]
+
+    [cdk] = page.blocks(section("CDK"), "ts")
+    [source, detail_type] = re.search(r'eventPattern: { source: \["(.*)"\], detailType: \["(.*)"\] }', cdk).groups()
+    assert {"source": [source], "detail-type": [detail_type]} == expected
+    assert f'EventBus.fromEventBusName(this, "Bus", "{BUS}")' in cdk
+
+
+def test_the_command_to_put_an_event_on_a_bus_works(emulator: Emulator) -> None:
+    _, put_event = page.blocks(section("An event of each type"), "sh")
+    events = emulator.client("events")
+    events.create_event_bus(Name="my-test-bus")
+    queue = Queue(emulator, emulator.client("sqs").create_queue(QueueName="my-test-queue")["QueueUrl"])
+    events.put_rule(Name="all", EventBusName="my-test-bus", EventPattern=json.dumps({"source": [SOURCE]}))
+    events.put_targets(Rule="all", EventBusName="my-test-bus", Targets=[{"Id": "queue", "Arn": queue.arn}])
+
+    assert json.loads(page.shell(put_event, emulator.url))["FailedEntryCount"] == 0
+
+    [event] = queue.receive()
+    assert event["detail"] == SAMPLES["organization.sso_enabled"].detail
+    assert (event["source"], event["detail-type"]) == (SOURCE, "organization.sso_enabled")
+
+
 def test_the_commands_to_try_a_rule_work(emulator: Emulator) -> None:
     test_pattern, on_the_emulator = page.blocks(section("Try a rule"), "sh")
     assert json.loads(page.shell(test_pattern, emulator.url)) == {"Result": True}
 
     _, commands = on_the_emulator.split("AWS_SECRET_ACCESS_KEY=test\n")
-    subscribe, _, receive = re.split(r"^(cargo run .*)$", commands, flags=re.MULTILINE)
+    subscribe, _, receive = re.split(r"^(cargo send .*)$", commands, flags=re.MULTILINE)
     page.shell(subscribe, emulator.url)
     put(emulator, [SAMPLES["organization.sso_disabled"], SAMPLES["organization.sso_enabled"]])
-    [message] = json.loads(page.shell(receive, emulator.url))["Messages"]
-    assert json.loads(message["Body"])["detail"] == SAMPLES["organization.sso_enabled"].detail
+
+    printed = page.shell(receive, emulator.url)
+    assert json.loads(printed)["detail"] == SAMPLES["organization.sso_enabled"].detail
+    queues = emulator.client("sqs")
+    url = queues.get_queue_url(QueueName="mine")["QueueUrl"]
+    attributes = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    left = queues.get_queue_attributes(QueueUrl=url, AttributeNames=attributes)["Attributes"]
+    assert list(left.values()) == ["0", "0"], "the commands should delete the message"

@@ -1,4 +1,4 @@
-"""Extracts sections, code blocks and event patterns from the consumers' guide, and runs its shell commands."""
+"""Extracts sections, code blocks and event patterns from the pages for consumers, and runs their shell commands."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import yaml
 
 from support.harness import EVENTS, ROOT, SOURCE, TOOLS
 
-PAGE = EVENTS / "README.md"
+PAGES = sorted(EVENTS.glob("*.md"))
 BINDINGS = TOOLS / "bindings" / "bin"
 NOWHERE = "http://127.0.0.1:9"
 
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w+)(?:,\w+)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#{2,3} (.+)$", re.MULTILINE)
 
 
@@ -31,7 +31,9 @@ def sections(text: str) -> dict[str, str]:
 
 
 def section(heading: str) -> str:
-    return sections(PAGE.read_text())[heading]
+    """The text under a heading, which only one of the pages has."""
+    [text] = [found[heading] for found in map(sections, (page.read_text() for page in PAGES)) if heading in found]
+    return text
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -93,6 +95,15 @@ def shell(script: str, endpoint: str = NOWHERE, directory: Path = ROOT) -> str:
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def assert_pinned(install: str) -> None:
+    """Asserts that a `pip install` command installs the versions that tests/tools/ pins."""
+    pins = "".join(file.read_text() for file in (ROOT / "tests" / "tools").glob("*.txt"))
+    command, *packages = words(install)[1:]
+    assert command == "install" and packages
+    for package in packages:
+        assert f"{package} \\\n" in pins, package
 
 
 class _CloudFormation(yaml.SafeLoader):
