@@ -1,6 +1,4 @@
-//! Signs events as Scalekit does, with the present time, and posts them to a URL: `cargo run -p send -- --help`.
-
-mod signature;
+//! Signs events as Scalekit does, with the present time, and posts them to a URL: `cargo send --help`.
 
 use std::{
     env,
@@ -10,14 +8,14 @@ use std::{
 };
 
 use lexopt::{Parser, ValueExt};
-use send::{Assignment, Event};
+use send::{Assignment, Event, sign};
 use serde_json::Value;
 use ureq::{Agent, http::Uri};
 
 const HELP: &str = "\
 Signs events as Scalekit does, and posts them.
 
-Usage: cargo run -p send -- [OPTIONS] EVENT...
+Usage: cargo send [OPTIONS] EVENT...
 
 EVENT is an event type, such as organization.sso_enabled, or a file with a body. A type is sent as a new event: the
 sample of events/bodies with a new id and the present time. A file is sent byte for byte, unless an option changes it.
@@ -131,7 +129,7 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
 fn post(agent: &Agent, url: &str, secret: &str, number: u64, body: &[u8]) -> Result<(u16, String), Box<dyn Error>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let id = format!("msg_{}", now.as_nanos() + u128::from(number));
-    let signature = signature::sign(secret.trim(), &id, now.as_secs(), body)
+    let signature = sign(secret.trim(), &id, now.as_secs(), body)
         .ok_or("WEBHOOK_SECRET is not a signing secret: it should be `whsec_` and base64")?;
     let request = agent
         .post(url)

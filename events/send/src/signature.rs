@@ -8,7 +8,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// Signs a delivery, and returns the value of `webhook-signature`. `None` if the secret isn't `whsec_` and base64.
-pub(crate) fn sign(secret: &str, id: &str, timestamp: u64, body: &[u8]) -> Option<String> {
+#[must_use]
+pub fn sign(secret: &str, id: &str, timestamp: u64, body: &[u8]) -> Option<String> {
     let key = BASE64_STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;
     mac.update(format!("{id}.{timestamp}.").as_bytes());

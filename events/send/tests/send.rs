@@ -2,9 +2,11 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     process::{Command, Output},
+    sync::mpsc::{self, Sender},
     thread,
 };
 
@@ -23,21 +25,30 @@ impl Request {
     }
 }
 
-fn send(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_send")).args(arguments).env_remove("WEBHOOK_SECRET").output().unwrap()
+/// The program, which `cargo test` has built beside this test.
+fn program() -> Command {
+    let tests = env::current_exe().unwrap();
+    let mut program = Command::new(tests.ancestors().nth(2).unwrap().join("examples/send"));
+    program.env_remove("WEBHOOK_SECRET");
+    program
 }
 
-/// Runs the program against a server that answers `count` requests with this status, and returns the requests.
-fn send_to_server(arguments: &[&str], status: &'static str, count: usize) -> (Output, Vec<Request>) {
+fn send(arguments: &[&str]) -> Output {
+    program().args(arguments).output().unwrap()
+}
+
+/// Runs the program against a server that answers with this status, and returns the requests.
+fn send_to_server(arguments: &[&str], status: &'static str) -> (Output, Vec<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let server = thread::spawn(move || (0..count).map(|_| serve(&listener, status)).collect());
+    let (sender, requests) = mpsc::channel();
+    thread::spawn(move || listener.incoming().for_each(|stream| serve(stream.unwrap(), status, &sender)));
     let output = send(&[arguments, &["--post", &url]].concat());
-    (output, server.join().unwrap())
+    (output, requests.try_iter().collect())
 }
 
-fn serve(listener: &TcpListener, status: &str) -> Request {
-    let mut stream = BufReader::new(listener.accept().unwrap().0);
+fn serve(stream: TcpStream, status: &str, requests: &Sender<Request>) {
+    let mut stream = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -54,9 +65,9 @@ fn serve(listener: &TcpListener, status: &str) -> Request {
         .collect();
     let mut body = vec![0; headers["content-length"].parse().unwrap()];
     stream.read_exact(&mut body).unwrap();
+    requests.send(Request { headers, body }).unwrap();
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 6\r\nconnection: close\r\n\r\nanswer");
     stream.get_mut().write_all(answer.as_bytes()).unwrap();
-    Request { headers, body }
 }
 
 fn text(output: &[u8]) -> &str {
@@ -65,7 +76,7 @@ fn text(output: &[u8]) -> &str {
 
 #[test]
 fn a_type_is_posted_as_often_as_asked_each_time_as_a_new_event() {
-    let (output, requests) = send_to_server(&["role.created", "--count", "3", "--set", "data.name=x"], "200 OK", 3);
+    let (output, requests) = send_to_server(&["role.created", "--count", "3", "--set", "data.name=x"], "200 OK");
 
     assert!(output.status.success(), "{}", text(&output.stderr));
     let mut seen: Vec<_> = requests.iter().map(|it| it.event()["id"].to_string()).collect();
@@ -85,7 +96,7 @@ fn a_type_is_posted_as_often_as_asked_each_time_as_a_new_event() {
 
 #[test]
 fn a_file_is_posted_byte_for_byte() {
-    let (output, requests) = send_to_server(&[BODY], "204 No Content", 1);
+    let (output, requests) = send_to_server(&[BODY], "202 Accepted");
 
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(requests[0].body, std::fs::read(BODY).unwrap());
@@ -94,7 +105,7 @@ fn a_file_is_posted_byte_for_byte() {
 #[test]
 fn a_refusal_is_printed_and_the_other_events_are_posted() {
     for status in ["401 Unauthorized", "302 Found\r\nlocation: /"] {
-        let (output, requests) = send_to_server(&["user.login", "user.logout"], status, 2);
+        let (output, requests) = send_to_server(&["user.login", "user.logout"], status);
 
         assert!(!output.status.success());
         assert_eq!(requests.len(), 2);
@@ -129,13 +140,12 @@ fn help_is_printed() {
     let output = send(&["--help"]);
 
     assert!(output.status.success());
-    assert!(text(&output.stdout).contains("Usage: cargo run -p send -- [OPTIONS] EVENT..."));
+    assert!(text(&output.stdout).contains("Usage: cargo send [OPTIONS] EVENT..."));
 }
 
 #[test]
 fn an_invalid_secret_is_an_error() {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_send")).arg("user.login").env("WEBHOOK_SECRET", "x").output().unwrap();
+    let output = program().arg("user.login").env("WEBHOOK_SECRET", "x").output().unwrap();
 
     assert!(text(&output.stderr).starts_with("send: WEBHOOK_SECRET is not a signing secret"));
 }
