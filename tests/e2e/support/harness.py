@@ -15,6 +15,7 @@ import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,6 +68,30 @@ def prepare_process() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+def executable(*command: str) -> Path:
+    """The one executable that a command of Cargo builds if necessary."""
+    built = subprocess.run(
+        ["cargo", *command, "--locked", "--message-format", "json-render-diagnostics"],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    [path] = [message["executable"] for message in messages if message.get("executable")]
+    return Path(path)
+
+
+@cache
+def program(name: str) -> Path:
+    """A program that is an example of one of the packages.
+
+    It is built with the features of all packages, as `cargo test` in the Makefile has built it. With others, Cargo would
+    compile the dependencies again.
+    """
+    [packages] = re.findall(r"^PACKAGES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return executable("build", *packages.split(), "--all-features", "--example", name)
+
+
 class Failure(Exception):
     """The setup failed. The message says what happened, usually with the end of a log."""
 
@@ -105,7 +130,7 @@ class Daemon(ABC):
         # Another process may take the free port before the server does. Then the next attempt uses another port.
         for attempt in range(5):
             preferred = self._preferred_port if attempt == 0 else None
-            self.port = preferred if preferred and _is_free(preferred) else _free_port()
+            self.port = preferred if preferred and is_free(preferred) else free_port()
             if self._start():
                 return self
         raise Failure(f"{type(self).__name__} did not start. {self.last_words()}")
@@ -292,14 +317,14 @@ class Watch(Daemon):
             return Answer(error.code, dict(error.headers), error.read().decode())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that nobody listens on, outside the range that the system uses for outgoing connections."""
-    while not _is_free(port := random.randrange(20_000, 32_000)):
+    while not is_free(port := random.randrange(20_000, 32_000)):
         pass
     return port
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have just closed don't matter
         try:
