@@ -39,7 +39,7 @@ watch: tools build ## Run the function and a local bus until Ctrl-C, and show th
 	@$(EMULATOR_PYTHON) tests/e2e/watch.py
 
 # The packages that have tests and documentation. The benchmarks have neither.
-PACKAGES := -p scalekit-eventbridge -p scalekit-events -p send -p test-support
+PACKAGES := -p scalekit-eventbridge -p scalekit-events -p bus -p send -p test-support
 
 # Clippy also checks the benchmarks, except `defaults`: its dependencies take long to compile.
 #
