@@ -30,11 +30,13 @@ help: ## List the commands
 demo: tools build ## Send every sample event through the function to a local bus, and show what arrives
 	@$(EMULATOR_PYTHON) tests/e2e/demo.py
 
-watch: tools build ## Run the function and a local bus until Ctrl-C, to send deliveries by hand
-	@$(EMULATOR_PYTHON) tests/e2e/demo.py --play
+# $(value …) keeps the $ in a pattern with `$or`.
+watch: override export PATTERN := $(value PATTERN)
+watch: tools build ## Run the function and a local bus until Ctrl-C, and show the events: PATTERN=… FORWARD=URL JSON=1
+	@$(EMULATOR_PYTHON) tests/e2e/watch.py
 
 # The packages that have tests and documentation. The benchmarks have neither.
-PACKAGES := -p scalekit-eventbridge -p scalekit-events -p send -p test-support
+PACKAGES := -p scalekit-eventbridge -p scalekit-events -p bus -p send -p test-support
 
 # Clippy also checks the benchmarks, except `defaults`: its dependencies take long to compile.
 #
@@ -94,7 +96,7 @@ install_node_packages = cp tests/tools/$(1)/package*.json '.tools/$(1)/' && cd '
 
 # The demo would compile the function too, but without showing Cargo's progress.
 build: prerequisites
-	@echo 'Compiling the function, which takes several minutes the first time'
+	@echo 'Compiling the function, which takes several minutes the first time' >&2
 	@cargo build --locked
 
 prerequisites:

@@ -1,11 +1,7 @@
-"""Sends every sample in events/ through the real function, and shows which events arrive in a queue.
-
-With `--play`, it leaves the setup running instead, so that you can send deliveries by hand.
-"""
+"""Sends every sample in events/ through the real function, and shows which events arrive in a queue: `make demo`."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -18,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.harness import CARGO_LAMBDA, EVENTS, HOST, ROOT, Emulator, Failure, Subscription, Watch, prepare_process
+from support.harness import EVENTS, Emulator, Failure, Subscription, Watch, prepare_process
 
 COLUMNS = ("file", "status", "detail-type", "id", "organization")
-EXAMPLE = EVENTS / "organization.sso_enabled.json"
 
 
 @dataclass(frozen=True)
@@ -39,18 +34,17 @@ class Sent:
 
 @dataclass(frozen=True)
 class Stack:
-    """The running function, and the queue that receives its events."""
+    """The running function, and the emulator with the queue that receives its events."""
 
+    emulator: Emulator
     function: Watch
     subscription: Subscription
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--play", action="store_true", help="leave the setup running until you press Ctrl-C")
+def main() -> int:
     prepare_process()
     try:
-        return play() if parser.parse_args(arguments).play else demo()
+        return demo()
     except KeyboardInterrupt:
         say("\nStopped.")
         return 130
@@ -84,21 +78,8 @@ def demo() -> int:
     return 0
 
 
-def play() -> int:
-    with running() as stack:
-        stack.function.invoke(EXAMPLE)
-        say(usage(stack.function))
-        with stack.function.log.open(errors="replace") as log:
-            while True:
-                arrived = stack.subscription.receive(wait=1)
-                for line in log:
-                    say(line.rstrip())
-                for event in arrived:
-                    say(f"→ arrived in the queue: {'  '.join(row(event))}")
-
-
 @contextmanager
-def running() -> Iterator[Stack]:
+def running(*, preferred_port: int | None = None, reload: bool = False) -> Iterator[Stack]:
     """Starts the emulator, with a bus, a rule and a queue, and the function. Stops both at the end of the block."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scalekit-eventbridge-")))
@@ -106,9 +87,11 @@ def running() -> Iterator[Stack]:
         emulator = stack.enter_context(Emulator(directory))
         subscription = Subscription(emulator)
         say(f"Created an event bus, a rule and a queue in the emulator at {emulator.url}")
-        function = stack.enter_context(Watch(emulator, directory / "function.log"))
+        function = stack.enter_context(
+            Watch(emulator, directory / "function.log", preferred_port=preferred_port, reload=reload)
+        )
         say(f"cargo lambda watch is listening at {function.url}")
-        yield Stack(function, subscription)
+        yield Stack(emulator, function, subscription)
 
 
 def send(stack: Stack, envelopes: Sequence[Path]) -> Iterator[Sent]:
@@ -190,32 +173,9 @@ def shortened(text: str, width: int) -> str:
     return f"{text[:head]}…{text[len(text) - (width - 1 - head):]}"
 
 
-def usage(function: Watch) -> str:
-    envelope = json.loads(EXAMPLE.read_text())
-    headers = [
-        f" \\\n    -H '{name}: {value}'"
-        for name, value in envelope["headers"].items()
-        if name.lower().startswith("webhook-") or name.lower() == "content-type"
-    ]
-    body = (EVENTS / "bodies" / EXAMPLE.name).relative_to(ROOT)
-    invoke = f"{CARGO_LAMBDA.relative_to(ROOT)} lambda invoke --invoke-address {HOST} --invoke-port {function.port}"
-    return f"""
-The function is running. It restarts when you edit a file in src/. To send it a delivery, run one of these commands in
-the project's folder, in another terminal:
-
-  {invoke} --data-file {EXAMPLE.relative_to(ROOT)}
-
-  curl -i {function.url} --data-binary @{body}{''.join(headers)}
-
-  cargo send organization.sso_enabled --post {function.url}
-
-The function's log and the events that arrive in the queue appear below. Press Ctrl-C to stop.
-"""
-
-
 def say(text: str) -> None:
     print(text, flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -70,7 +70,7 @@ def test_the_demo_prints_every_event_that_arrives(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "1000")  # on a narrow terminal, the demo shortens the cells
 
-    assert demo.main([]) == 0
+    assert demo.main() == 0
 
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     for body in (EVENTS / "bodies").glob("*.json"):

@@ -79,6 +79,15 @@ impl Event {
     }
 }
 
+/// Parses the value of `--count`.
+///
+/// # Errors
+/// If it isn't a number above 0.
+pub fn parse_count(count: &str) -> Result<u64, String> {
+    let number = count.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("--count {count}: this should be a number above 0"))
+}
+
 /// The members that make a body a new event.
 fn renewal(now: SystemTime, number: u64) -> Vec<Assignment> {
     let nanoseconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() + u128::from(number);

@@ -1,4 +1,4 @@
-//! What the program `send` signs and posts: samples by the name of their event type, and bodies in files, with members set
+//! What the programs `send` and `bus` send: samples by the name of their event type, and bodies in files, with members set
 //! on the command line.
 
 mod assignment;
@@ -6,5 +6,5 @@ mod event;
 mod signature;
 
 pub use assignment::{Assignment, AssignmentError};
-pub use event::{Event, EventError};
+pub use event::{Event, EventError, parse_count};
 pub use signature::sign;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use lexopt::{Parser, ValueExt};
-use send::{Assignment, Event, sign};
+use send::{Assignment, Event, parse_count, sign};
 use serde_json::Value;
 use ureq::{Agent, http::Uri};
 
@@ -71,12 +71,7 @@ impl Options {
             match argument {
                 lexopt::Arg::Short('h') | lexopt::Arg::Long("help") => return Ok(None),
                 lexopt::Arg::Long("set") => options.set.push(parser.value()?.string()?.parse()?),
-                lexopt::Arg::Long("count") => {
-                    let count = parser.value()?.string()?;
-                    let number = count.parse().ok().filter(|number| *number > 0);
-                    options.count =
-                        number.ok_or_else(|| format!("--count {count}: this should be a number above 0"))?;
-                }
+                lexopt::Arg::Long("count") => options.count = parse_count(&parser.value()?.string()?)?,
                 lexopt::Arg::Long("post") => {
                     let url = parser.value()?.string()?;
                     let is_url = url

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from support.cloudformation import ACCOUNT, REGION
 from support.deploy import signature
-from support.harness import DEVELOPMENT, EVENTS, HOST, ROOT
+from support.harness import DEVELOPMENT, EVENTS, HOST, executable
 
 Event = dict[str, Any]
 Line = dict[str, Any]
@@ -41,15 +41,7 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 @cache
 def binary() -> Path:
     """The binary of the function, built by Cargo if necessary."""
-    built = subprocess.run(
-        ["cargo", "build", "--locked", "--bin", "scalekit-eventbridge", "--message-format", "json-render-diagnostics"],
-        cwd=ROOT,
-        check=True,
-        stdout=subprocess.PIPE,
-    )
-    messages = [json.loads(line) for line in built.stdout.splitlines()]
-    [executable] = [message["executable"] for message in messages if message.get("executable")]
-    return Path(executable)
+    return executable("build", "--bin", "scalekit-eventbridge")
 
 
 def envelope(name: str) -> Event:

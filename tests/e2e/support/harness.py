@@ -15,6 +15,7 @@ import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -55,14 +56,40 @@ def prepare_process() -> None:
     """Prepares this process, and the processes that it starts, for a run that uses only this machine.
 
     It removes the developer's own settings from the environment. It also makes SIGTERM (`kill`) and SIGHUP (a closed
-    terminal) raise `KeyboardInterrupt`, as Ctrl-C does, so that every `with` block is cleaned up.
+    terminal) raise `KeyboardInterrupt`, as Ctrl-C does, so that every `with` block is cleaned up. A shell that starts a
+    process in the background may make it ignore SIGINT, so its handler is installed, too.
     """
     for name in [name for name in os.environ if _FOREIGN.fullmatch(name)]:
         del os.environ[name]
     os.environ.update(_DUMMY_AWS)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, signal.default_int_handler)
+
+
+def executable(*command: str) -> Path:
+    """The one executable that a command of Cargo builds if necessary."""
+    built = subprocess.run(
+        ["cargo", *command, "--locked", "--message-format", "json-render-diagnostics"],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    [path] = [message["executable"] for message in messages if message.get("executable")]
+    return Path(path)
+
+
+@cache
+def program(name: str) -> Path:
+    """A program that is an example of one of the packages.
+
+    It is built with the features of all packages, as `cargo test` in the Makefile has built it. With others, Cargo would
+    compile the dependencies again.
+    """
+    [packages] = re.findall(r"^PACKAGES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return executable("build", *packages.split(), "--all-features", "--example", name)
 
 
 class Failure(Exception):
@@ -70,13 +97,17 @@ class Failure(Exception):
 
 
 class Daemon(ABC):
-    """A server on a free port, in its own process group, which is stopped at the end of the `with` block."""
+    """A server in its own process group, which is stopped at the end of the `with` block.
+
+    It uses the preferred port if that is free, and otherwise any free port.
+    """
 
     port: int
     _process: subprocess.Popen[bytes]
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, preferred_port: int | None = None) -> None:
         self.log = log
+        self._preferred_port = preferred_port
 
     @abstractmethod
     def _command(self) -> tuple[list[str | Path], dict[str, str]]:
@@ -97,8 +128,9 @@ class Daemon(ABC):
 
     def __enter__(self) -> Self:
         # Another process may take the free port before the server does. Then the next attempt uses another port.
-        for _ in range(5):
-            self.port = _free_port()
+        for attempt in range(5):
+            preferred = self._preferred_port if attempt == 0 else None
+            self.port = preferred if preferred and is_free(preferred) else free_port()
             if self._start():
                 return self
         raise Failure(f"{type(self).__name__} did not start. {self.last_words()}")
@@ -225,16 +257,22 @@ class Answer:
 
 
 class Watch(Daemon):
-    """The function as run by `cargo lambda watch`, which compiles and starts it at the first invocation."""
+    """The function as run by `cargo lambda watch`, which compiles and starts it at the first invocation.
 
-    def __init__(self, emulator: Emulator, log: Path, **variables: str) -> None:
-        super().__init__(log)
+    With `reload`, it compiles and restarts the function when a source file changes. `.cargolambdaignore` lists the others.
+    """
+
+    def __init__(
+        self, emulator: Emulator, log: Path, *, preferred_port: int | None = None, reload: bool = False, **variables: str
+    ) -> None:
+        super().__init__(log, preferred_port)
+        self._reload = [] if reload else ["--ignore-changes"]
         self._variables = {"AWS_ENDPOINT_URL": emulator.url} | DEVELOPMENT | variables
 
     def _command(self) -> tuple[list[str | Path], dict[str, str]]:
         # The function inherits the environment.
         address = ["--invoke-address", HOST, "--invoke-port", str(self.port)]
-        return [CARGO_LAMBDA, "lambda", "watch", "--locked", *address], self._variables
+        return [CARGO_LAMBDA, "lambda", "watch", "--locked", *self._reload, *address], self._variables
 
     def _is_ready(self) -> bool:
         try:
@@ -279,13 +317,18 @@ class Watch(Daemon):
             return Answer(error.code, dict(error.headers), error.read().decode())
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that nobody listens on, outside the range that the system uses for outgoing connections."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        return port
+    while not is_free(port := random.randrange(20_000, 32_000)):
+        pass
+    return port
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have just closed don't matter
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

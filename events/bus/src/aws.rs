@@ -1,0 +1,64 @@
+//! The clients of AWS's services, and their errors in one line.
+
+use std::{error::Error, iter};
+
+use aws_config::BehaviorVersion;
+use aws_sdk_eventbridge::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+
+/// The clients.
+pub(crate) struct Aws {
+    pub(crate) events: aws_sdk_eventbridge::Client,
+    pub(crate) queues: aws_sdk_sqs::Client,
+}
+
+impl Aws {
+    /// Loads the configuration and the credentials as the AWS CLI does.
+    pub(crate) async fn load() -> Result<Self, Box<dyn Error>> {
+        let http_client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let config = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client).load().await;
+        if config.region().is_none() {
+            return Err("there is no region: set AWS_REGION, or AWS_PROFILE to a profile that has one".into());
+        }
+        Ok(Self { events: aws_sdk_eventbridge::Client::new(&config), queues: aws_sdk_sqs::Client::new(&config) })
+    }
+
+    /// The URL of a queue.
+    pub(crate) async fn queue_url(&self, queue: &str) -> Result<String, String> {
+        if queue.starts_with("https://") || queue.starts_with("http://") {
+            return Ok(queue.to_owned());
+        }
+        let output = self.queues.get_queue_url().queue_name(queue).send().await;
+        output.explain(&format!("find the queue {queue}"))?.queue_url.ok_or_else(|| format!("{queue} has no URL"))
+    }
+}
+
+/// Explains the failure of a call.
+pub(crate) trait Explain<T> {
+    /// Replaces the error by a sentence: "could not {what}: {why}".
+    fn explain(self, what: &str) -> Result<T, String>;
+}
+
+impl<T, E, R> Explain<T> for Result<T, SdkError<E, R>>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+    R: std::fmt::Debug + 'static,
+{
+    fn explain(self, what: &str) -> Result<T, String> {
+        self.map_err(|error| {
+            let why = match (error.code(), error.message()) {
+                (Some(code), Some(message)) => format!("{code}: {message}"),
+                (Some(code), None) => code.to_owned(),
+                (None, _) => {
+                    let first: Option<&dyn Error> = Some(&error);
+                    let causes = iter::successors(first, |&error| error.source());
+                    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+                }
+            };
+            format!("could not {what}: {why}")
+        })
+    }
+}
