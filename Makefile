@@ -9,7 +9,7 @@ PYTHON_VERSION := 3.11
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The tools that take longest to install come first.
-TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda iam-simulate))
+TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda iam-simulate cdk))
 EMULATOR_PYTHON := .tools/emulator/bin/python
 WITH_CARGO_LAMBDA := PATH='$(CURDIR)/.tools/cargo-lambda/bin':"$$PATH"
 
@@ -25,7 +25,7 @@ ifneq ($(MAKECMDGOALS),installed)
 .NOTPARALLEL:
 endif
 .DELETE_ON_ERROR:
-.PHONY: help demo watch test bench events schemas tools installed build prerequisites clean
+.PHONY: help demo watch test release test-release bench events schemas tools installed build prerequisites clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -55,6 +55,14 @@ test: tools ## Run all checks and tests
 	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider tests/e2e/test_[!d]*.py tests/e2e/test_d*.py; status=$$?; \
 	wait; exit $$status
 
+# The release's own tests run its binaries, that of the other architecture under qemu.
+release: .tools/cargo-lambda/.installed .tools/emulator/.installed ## Build a release into dist/ and test it
+	@$(WITH_CARGO_LAMBDA) $(EMULATOR_PYTHON) deploy/release.py
+	@$(MAKE) --no-print-directory test-release
+
+test-release: .tools/emulator/.installed
+	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider -rs tests/e2e/test_dist.py
+
 bench: .tools/cargo-lambda/.installed ## Measure the function's own work and the whole process, and draw the chart
 	$(WITH_CARGO_LAMBDA) cargo bench --locked --package benches
 
@@ -82,6 +90,7 @@ installed: $(TOOLS)
 
 # Some tools are Node packages. Node itself comes from PyPI, so that it needn't be installed on the machine.
 .tools/iam-simulate/.installed: tests/tools/iam-simulate/package-lock.json
+.tools/cdk/.installed: deploy/cdk/package-lock.json
 
 install_node_packages = cp tests/tools/$(1)/package*.json '.tools/$(1)/' && cd '.tools/$(1)' \
 	&& PATH="$$PWD/bin:$$PATH" npm_config_cache="$$PWD/.npm" npm ci --ignore-scripts --no-audit --no-fund \
@@ -110,4 +119,4 @@ missing = { echo "This needs $(1)." >&2; exit 1; }
 
 clean: ## Remove everything that these commands created
 	cargo clean
-	rm -rf .tools .aws-sam
+	rm -rf .tools .aws-sam dist

@@ -1,4 +1,4 @@
-"""Extracts sections, code blocks and event patterns from the consumers' guide, and runs its shell commands."""
+"""Extracts sections, code blocks and event patterns from the consumers' guide, and runs the shell commands of pages."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def sections(text: str) -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def section(heading: str) -> str:
-    return sections(PAGE.read_text())[heading]
+def section(heading: str, page: Path = PAGE) -> str:
+    return sections(page.read_text())[heading]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -76,7 +76,7 @@ def inline_patterns(text: str) -> list[Any]:
 
 
 def shell(script: str, endpoint: str = NOWHERE, directory: Path = ROOT) -> str:
-    """Runs a shell block of the guide with the pinned tools. The AWS CLI sends its requests to `endpoint`."""
+    """Runs a shell block of a page with the pinned tools. The AWS CLI sends its requests to `endpoint`."""
     variables = {
         "PATH": os.pathsep.join([str(BINDINGS), os.environ["PATH"]]),
         "AWS_ENDPOINT_URL": endpoint,
