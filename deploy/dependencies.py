@@ -46,7 +46,7 @@ class Crate:
             names = re.findall(r"[\w.-]+", self.license)
             terms = next((path for name, path in _TERMS.items() if name in names), None)
             if terms is None:
-                raise SystemExit(f"{self.name} {self.version} has no licence text. Add one to {__file__}: {self.license}")
+                raise SystemExit(f"{self.name} {self.version} has no licence text, and {__file__} has none for it")
             texts.append(terms.read_text().strip())
         return texts
 

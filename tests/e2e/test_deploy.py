@@ -1,5 +1,5 @@
-"""Tests the template as the SAM CLI builds and deploys it, and as a release. The tests act as a sender, as a consumer and
-as an operator of the deployed stack."""
+"""Tests the template as the SAM CLI builds and deploys it, and as a release. The tests act as a sender, as a consumer
+and as an operator of the deployed stack."""
 
 from __future__ import annotations
 
@@ -238,8 +238,8 @@ OPTIONAL = NEW.union(*(own for _, own in SHAPES.values()))
 
 @pytest.fixture(scope="module")
 def shapes(released: Release, emulator: Emulator) -> dict[str, Future[Stack]]:
-    """A stack of each shape, deployed from a release, whose secret has been set, rotated and revoked. Most of that time is
-    spent waiting, so the stacks are deployed in parallel."""
+    """A stack of each shape, deployed from a release, whose secret has been set, rotated and revoked. Most of that time
+    is spent waiting, so the stacks are deployed in parallel."""
 
     def live(shape: str, parameters: dict[str, str]) -> Stack:
         template = "template-without-function-url.json" if shape == "http-api" else "template.json"

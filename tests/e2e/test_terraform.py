@@ -1,5 +1,5 @@
-"""Has the Terraform module an input for each parameter of the template? No AWS provider is available to the tests, so they
-read the module with checkov's parser."""
+"""Has the Terraform module an input for each parameter of the template? No AWS provider is available to the tests, so
+they read the module with checkov's parser."""
 
 from __future__ import annotations
 
