@@ -9,7 +9,7 @@ PYTHON_VERSION := 3.11
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The tools that take longest to install come first.
-TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda iam-simulate consumers))
+TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda iam-simulate consumers cdk))
 EMULATOR_PYTHON := .tools/emulator/bin/python
 WITH_CARGO_LAMBDA := PATH='$(CURDIR)/.tools/cargo-lambda/bin':"$$PATH"
 
@@ -22,7 +22,7 @@ ifneq ($(MAKECMDGOALS),installed)
 .NOTPARALLEL:
 endif
 .DELETE_ON_ERROR:
-.PHONY: help demo watch test rust bench events schemas tools installed build prerequisites clean
+.PHONY: help demo watch test rust release test-release bench events schemas tools installed build prerequisites clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -60,6 +60,14 @@ rust: prerequisites
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked $(PACKAGES) --all-features
 	cargo test --locked $(PACKAGES) --all-features
 
+# The release's own tests run its binaries, that of the other architecture under qemu.
+release: .tools/cargo-lambda/.installed .tools/emulator/.installed ## Build a release into dist/ and test it
+	@$(WITH_CARGO_LAMBDA) $(EMULATOR_PYTHON) deploy/release.py
+	@$(MAKE) --no-print-directory test-release
+
+test-release: .tools/emulator/.installed
+	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider -rs tests/e2e/test_dist.py
+
 bench: .tools/cargo-lambda/.installed ## Measure the function's own work and the whole process, and draw the chart
 	$(WITH_CARGO_LAMBDA) cargo bench --locked --package benches
 
@@ -85,13 +93,14 @@ installed: $(TOOLS)
 	@if [ -d 'tests/tools/$*' ]; then $(call install_node_packages,$*); fi
 	@touch '$@'
 
-# Some tools are Node packages. Node itself comes from PyPI, so that it needn't be installed on the machine. It is in the
-# folder of the policy simulator.
+# Some tools are Node packages. Node itself comes from PyPI, so that it needn't be installed on the machine. A tool without
+# a Node of its own uses that of the policy simulator.
 .tools/iam-simulate/.installed: tests/tools/iam-simulate/package-lock.json
 .tools/consumers/.installed: tests/tools/consumers/package-lock.json .tools/iam-simulate/.installed
+.tools/cdk/.installed: deploy/cdk/package-lock.json
 
 install_node_packages = cp tests/tools/$(1)/package*.json '.tools/$(1)/' && cd '.tools/$(1)' \
-	&& PATH="$$PWD/../iam-simulate/bin:$$PATH" npm_config_cache="$$PWD/.npm" npm ci --ignore-scripts --no-audit --no-fund \
+	&& PATH="$$PWD/bin:$$PWD/../iam-simulate/bin:$$PATH" npm_config_cache="$$PWD/.npm" npm ci --ignore-scripts --no-audit --no-fund \
 		--no-update-notifier --loglevel=error > npm.log || { cat npm.log; exit 1; }
 
 # The demo would compile the function too, but without showing Cargo's progress.
@@ -117,4 +126,4 @@ missing = { echo "This needs $(1)." >&2; exit 1; }
 
 clean: ## Remove everything that these commands created
 	cargo clean
-	rm -rf .tools .aws-sam
+	rm -rf .tools .aws-sam dist

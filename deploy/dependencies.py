@@ -31,6 +31,7 @@ class Crate:
     repository: str | None
     directory: Path
     checksum: str | None  # SHA-256 of the package in the registry
+    targets: set[str] = field(default_factory=set)
     dependencies: set[str] = field(default_factory=set)
 
     @property
@@ -45,7 +46,7 @@ class Crate:
             names = re.findall(r"[\w.-]+", self.license)
             terms = next((path for name, path in _TERMS.items() if name in names), None)
             if terms is None:
-                raise SystemExit(f"{self.name} {self.version} has no licence text. Add one to {__file__}: {self.license}")
+                raise SystemExit(f"{self.name} {self.version} has no licence text, and {__file__} has none for it")
             texts.append(terms.read_text().strip())
         return texts
 
@@ -75,6 +76,7 @@ def crates() -> list[Crate]:
                     directory=Path(package["manifest_path"]).parent,
                     checksum=checksums[key],
                 )
+            found[key].targets.add(target)
             del parents[depth:]
             if parents:
                 parents[-1].dependencies.add(found[key].id)
@@ -125,6 +127,25 @@ def sbom(crates: list[Crate]) -> str:
         "dependencies": [{"ref": it.id, "dependsOn": sorted(it.dependencies)} for it in crates],
     }
     return json.dumps(bom, indent=1) + "\n"
+
+
+def audit_list(crates: list[Crate], target: str) -> str:
+    """The crates in the binary for a target, in the JSON format of cargo-auditable:
+    https://github.com/rust-secure-code/cargo-auditable/blob/master/cargo-auditable.schema.json
+    """
+    compiled = sorted((it for it in crates if target in it.targets), key=lambda it: (it.name, it.version))
+    index = {crate.id: position for position, crate in enumerate(compiled)}
+    packages = [
+        {
+            "name": crate.name,
+            "version": crate.version,
+            "source": "crates.io" if crate.checksum else "local",
+            "dependencies": sorted(index[it] for it in crate.dependencies if it in index),
+        }
+        | ({"root": True} if crate is crates[0] else {})
+        for crate in compiled
+    ]
+    return json.dumps({"packages": packages}, separators=(",", ":"))
 
 
 def third_party(crates: list[Crate]) -> str:

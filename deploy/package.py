@@ -28,8 +28,8 @@ _CODE_PARAMETERS = {
     },
     "CodeKey": {
         "Description": (
-            "The key of the zip file in that bucket. Keep the version in the key: CloudFormation updates the code only if"
-            " the key changes."
+            "The key of the zip file in that bucket. Keep the version in the key: CloudFormation updates the code only"
+            " if the key changes."
         ),
         "Type": "String",
         "MinLength": 1,
@@ -67,7 +67,7 @@ def _without_function_url(template: dict[str, Any]) -> dict[str, Any]:
     type, even if no such resource is created. Its endpoint is always an HTTP API."""
     without = copy.deepcopy(template)
     without["Parameters"]["Ingress"] |= {
-        "Description": "The kind of endpoint that Scalekit posts to. This template is for regions without function URLs.",
+        "Description": "The kind of endpoint that Scalekit posts to. This template has no function URL.",
         "Default": "HttpApi",
         "AllowedValues": ["HttpApi"],
     }
@@ -123,7 +123,7 @@ def write(directory: Path) -> list[Path]:
     for name, function_url in FILES.items():
         text = serialize(package(function_url=function_url))
         if len(text.encode()) > MAX_BYTES:
-            raise SystemExit(f"{name} has {len(text.encode())} bytes, and CloudFormation accepts {MAX_BYTES} in a request")
+            raise SystemExit(f"{name} has {len(text.encode())} bytes. CloudFormation accepts {MAX_BYTES} in a request.")
         (directory / name).write_text(text)
         paths.append(directory / name)
     return paths

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+import zlib
 from pathlib import Path
 
 import dependencies
@@ -25,8 +26,8 @@ VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
 _TARGET_DIRECTORY = ROOT / "target" / "dist"
 
 
-def zip_name(architecture: str) -> str:
-    return f"{NAME}-{VERSION}-{architecture}.zip"
+def zip_name(architecture: str, version: str = VERSION) -> str:
+    return f"{NAME}-{version}-{architecture}.zip"
 
 
 def write_zip(path: Path, binary: bytes, third_party: str) -> None:
@@ -55,19 +56,45 @@ def _check_targets() -> None:
 def _build(architecture: str, crates: list[Crate]) -> bytes:
     """Builds the binary with the list of its dependencies inside, for scanners."""
     print(f"Building {NAME} {VERSION} for {architecture}", flush=True)
-    flag = {"arm64": "--arm64", "x86_64": "--x86-64"}[architecture]
+    target = TARGETS[architecture]
     output = _TARGET_DIRECTORY / "lambda" / architecture
+    flags = [f"--remap-path-prefix={path}={name}" for path, name in _machine_paths(crates).items()]
+    flags += ["-C", f"link-arg={_compile_audit_list(crates, architecture)}"]
+    if any(" " in flag for flag in flags):
+        sys.exit(f"A release can't be built in a folder with a space in its name: {ROOT}")
     subprocess.run(
-        ["cargo", "auditable", "lambda", "build", "--release", "--locked", "--quiet", flag, "--lambda-dir", output],
+        ["cargo", "lambda", "build", "--release", "--locked", "--quiet", "--target", target, "--lambda-dir", output],
         cwd=ROOT,
-        env=os.environ | {"CARGO_TARGET_DIR": str(_TARGET_DIRECTORY), "RUSTFLAGS": _flags(crates)},
+        env=os.environ | {"CARGO_TARGET_DIR": str(_TARGET_DIRECTORY), "RUSTFLAGS": " ".join(flags)},
         check=True,
     )
     binary = (output / NAME / "bootstrap").read_bytes()
-    for path in (ROOT, *_machine_paths(crates)):
+    for path in _machine_paths(crates):
         if f"{path}/".encode() in binary:
             sys.exit(f"The binary for {architecture} contains a path of this machine: {path}")
     return binary
+
+
+def _compile_audit_list(crates: list[Crate], architecture: str) -> Path:
+    """An object file with the list of dependencies in the section that cargo-auditable defined, and scanners read:
+    https://github.com/rust-secure-code/cargo-auditable/blob/master/PARSING.md
+
+    cargo-auditable itself would also list the dependencies of the benchmarks, because it asks `cargo metadata`, which
+    resolves the features of the whole workspace. Scanners would then report crates that aren't in the binary.
+    """
+    section = _TARGET_DIRECTORY / "dep-v0" / architecture
+    section.parent.mkdir(parents=True, exist_ok=True)
+    section.write_bytes(zlib.compress(dependencies.audit_list(crates, TARGETS[architecture]).encode(), 9))
+    assembly, compiled = section.with_suffix(".s"), section.with_suffix(".o")
+    assembly.write_text(f'.section .dep-v0,"",@progbits\n.incbin "{section.name}"\n')
+    target = TARGETS[architecture].replace("-unknown", "")
+    subprocess.run(
+        ["python-zig", "cc", "-target", target, "-c", assembly.name, "-o", compiled.name],
+        cwd=section.parent,
+        check=True,
+    )
+    # Cargo links in the top folder. A relative path is the same in each folder, and so is what Cargo derives from it.
+    return compiled.relative_to(ROOT)
 
 
 def _machine_paths(crates: list[Crate]) -> dict[Path, str]:
@@ -75,13 +102,6 @@ def _machine_paths(crates: list[Crate]) -> dict[Path, str]:
     sources = {it.directory.parent: "crates" for it in crates if it.checksum}
     sysroot = Path(_output("rustc", "--print", "sysroot"))
     return {ROOT: NAME, **sources, sysroot: "rust"}
-
-
-def _flags(crates: list[Crate]) -> str:
-    paths = _machine_paths(crates)
-    if any(" " in str(path) for path in paths):
-        sys.exit(f"A release can't be built in a folder with a space in its name: {ROOT}")
-    return " ".join(f"--remap-path-prefix={path}={name}" for path, name in paths.items())
 
 
 def _output(*command: str) -> str:
@@ -101,6 +121,8 @@ def main() -> None:
     (DIST / f"{NAME}-{VERSION}.cdx.json").write_text(dependencies.sbom(crates))
     (DIST / "THIRD-PARTY.txt").write_text(third_party)
     package.write(DIST)
+    for template in sorted((ROOT / "deploy").glob("*.yaml")):
+        shutil.copyfile(template, DIST / template.name)
     sums = [f"{hashlib.sha256(it.read_bytes()).hexdigest()}  {it.name}\n" for it in sorted(DIST.iterdir())]
     (DIST / "SHA256SUMS").write_text("".join(sums))
     print(f"Wrote {DIST.relative_to(ROOT)}/", *sorted(it.name for it in DIST.iterdir()), sep="\n  ")

@@ -1,5 +1,5 @@
-"""Tests the template as the SAM CLI builds and deploys it. The tests act as a sender, as a consumer and as an operator
-of the deployed stack."""
+"""Tests the template as the SAM CLI builds and deploys it, and as a release. The tests act as a sender, as a consumer
+and as an operator of the deployed stack."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from support.deploy import Sam, Stack, command, signing_secret
+from support.deploy import Release, Sam, Stack, command, signing_secret
 from support.harness import CARGO_LAMBDA, DEVELOPMENT, EVENTS, ROOT, Answer, Emulator
 from support.page import shell
 
@@ -43,6 +43,17 @@ def sam(directory: Path) -> Sam:
 @pytest.fixture(scope="module")
 def template(sam: Sam) -> Path:
     return sam.build()
+
+
+@pytest.fixture(scope="module")
+def binary(template: Path) -> Path:
+    """The function that the SAM CLI has built."""
+    return template.parent / "WebhookFunction" / "bootstrap"
+
+
+@pytest.fixture(scope="module")
+def released(directory: Path, binary: Path) -> Release:
+    return Release(directory, binary)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +175,53 @@ def test_the_dashboard_is_deployed_by_the_command_of_the_stack(stack: Stack, emu
     assert {alarm["AlarmArn"] for alarm in alarms} == set(re.findall(r'"(arn:aws:cloudwatch:[^"]+)"', text))
 
 
+def test_a_release_is_upgraded_and_rolled_back_with_events_parked_in_between(
+    released: Release, directory: Path, binary: Path, emulator: Emulator
+) -> None:
+    next_release = Release(directory, binary, version="9.9.9")
+    stack = released.deploy(emulator, "upgraded", WebhookToleranceSeconds="200")
+    stack.set_secret(SECRET)
+    before = stack.resources
+    kept = {name: value for name, value in stack.outputs.items() if name != "Version"}
+    assert stack.outputs["Version"] == released.version
+
+    def parked_until(deployed: Callable[[Emulator, str], Stack], queue: str) -> Stack:
+        """Parks an event, and has the version that is deployed then forward it."""
+        event = example("organization.created")
+        with unanswered_port() as port:
+            variables = configuration(stack)["Environment"]["Variables"]
+            unavailable = {"AWS_ENDPOINT_URL_EVENTBRIDGE": f"http://127.0.0.1:{port}"}
+            stack.update_function(before["WebhookFunction"], Environment={"Variables": variables | unavailable})
+            assert stack.deliver(SECRET, body(event)).status == 200
+            assert count(stack, "ParkingQueueUrl") == 1
+            updated = deployed(emulator, "upgraded")
+            # CloudFormation only restores the settings that differ between the templates, so the test does that.
+            updated.update_function(before["WebhookFunction"], Environment={"Variables": variables})
+        [message] = updated.receive(queue, 1, within=30)
+        assert json.loads(message["Body"])["detail"] == event
+        return updated
+
+    with stack.subscription("organization.created") as queue, quick_retries(stack):
+        old = configuration(stack)
+        upgraded = parked_until(next_release.upgrade, queue)
+        new = configuration(upgraded)
+        assert upgraded.outputs == kept | {"Version": "9.9.9"}
+        assert upgraded.resources == before
+        assert new["CodeSha256"] != old["CodeSha256"]
+        assert new["Environment"]["Variables"]["WEBHOOK_TOLERANCE_SECONDS"] == "200"
+
+        back = parked_until(released.go_back, queue)
+        assert back.outputs == kept | {"Version": released.version}
+        assert back.resources == before
+        assert configuration(back)["CodeSha256"] == old["CodeSha256"]
+        assert back.deliver(SECRET, body(example("organization.created"))).status == 200
+        assert len(back.receive(queue, 1)) == 1
+
+
+def configuration(stack: Stack) -> dict[str, Any]:
+    return stack.functions.get_function_configuration(FunctionName=stack.resources["WebhookFunction"])
+
+
 def existing(emulator: Emulator) -> dict[str, str]:
     """Creates a bus and a secret, and returns the parameters that name them."""
     emulator.client("events").create_event_bus(Name="existing")
@@ -184,7 +242,7 @@ SHAPES: dict[str, tuple[Callable[[Emulator], dict[str, str]], set[str]]] = {
         {*FUNCTION_URL, "AlarmSubscription", "SilenceAlarm", "FloodAlarm"},
     ),
     "http-api": (
-        lambda _: {"Ingress": "HttpApi", "ReservedConcurrency": "20", "QueueWriterArns": OPERATORS},
+        lambda _: {"ReservedConcurrency": "20", "QueueWriterArns": OPERATORS},
         {*HTTP_API, "QueuePolicy", "FloodAlarm"},
     ),
     "existing-bus-and-secret": (lambda emulator: existing(emulator) | {"FloodThreshold": "0"}, FUNCTION_URL),
@@ -194,15 +252,13 @@ OPTIONAL = NEW.union(*(own for _, own in SHAPES.values()))
 
 
 @pytest.fixture(scope="module")
-def shapes(sam: Sam, template: Path, emulator: Emulator, deployed: Stack) -> dict[str, Future[Stack]]:
-    """A stack of each shape, whose secret has been set, rotated and revoked. Most of that time is spent waiting, so the
-    stacks are deployed in parallel.
-
-    The fixture depends on `deployed`, whose deployment creates the bucket that all stacks use.
-    """
+def shapes(released: Release, emulator: Emulator) -> dict[str, Future[Stack]]:
+    """A stack of each shape, deployed from a release, whose secret has been set, rotated and revoked. Most of that time
+    is spent waiting, so the stacks are deployed in parallel."""
 
     def live(shape: str, parameters: dict[str, str]) -> Stack:
-        stack = sam.deploy(emulator, template, shape, **parameters)
+        template = "template-without-function-url.json" if shape == "http-api" else "template.json"
+        stack = released.deploy(emulator, shape, template=template, **parameters)
         have_a_secret_set_and_rotated_and_revoked(stack)
         return stack
 

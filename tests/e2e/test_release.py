@@ -148,7 +148,8 @@ def test_the_bill_of_materials_has_the_edges_of_the_lock_file(crates: list[Crate
 def test_the_bill_of_materials_follows_the_schema_of_cyclonedx(crates: list[Crate]) -> None:
     """checkov's environment has CycloneDX's own library."""
     validate = (
-        "import sys; from cyclonedx.schema import SchemaVersion; from cyclonedx.validation.json import JsonStrictValidator;"
+        "import sys; from cyclonedx.schema import SchemaVersion;"
+        "from cyclonedx.validation.json import JsonStrictValidator;"
         "sys.exit(JsonStrictValidator(SchemaVersion.V1_6).validate_str(sys.stdin.read()))"
     )
     checked = subprocess.run(

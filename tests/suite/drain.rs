@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use test_support::SignedDelivery;
@@ -458,4 +459,41 @@ async fn the_trace_header_is_that_of_the_parked_message() {
     app.invoke(&batch(&messages)).await.unwrap();
     let traces: Vec<_> = app.bus.entries().iter().map(|entry| entry.get("TraceHeader").cloned()).collect();
     assert_eq!(traces, [Some(json!(parked)), None, None, None], "the drain's own trace, {TRACE}, must not be used");
+}
+
+/// After an upgrade, the function forwards what the previous version sent to its queues, and after a rollback what the
+/// newer one sent. A row stays here for as long as messages of its version may exist. `tests/suite/parking.rs` has the
+/// exact messages that this version sends.
+#[tokio::test]
+async fn messages_of_older_and_newer_versions_are_forwarded() {
+    let text = |value: &str| json!({"stringValue": value, "dataType": "String", "stringListValues": []});
+    let encoded = BASE64_STANDARD.encode(BODY);
+    for (sender, body, attributes) in [
+        ("0.1.0, a parked event", BODY, json!({})),
+        (
+            "0.1.0, the copy of a refused delivery",
+            BODY,
+            json!({"problem": text("contract-violation"), "reason": text("a reason"), "webhook-id": text("msg_1")}),
+        ),
+        (
+            "0.1.0, a copy that SQS can't carry unchanged",
+            &encoded,
+            json!({"problem": text("contract-violation"), "reason": text("a reason"), "encoding": text("base64")}),
+        ),
+        (
+            "a newer version, with attributes that this one doesn't have",
+            BODY,
+            json!({"version": text("9.9.9"), "parts": {"binaryValue": "AA==", "dataType": "Binary"}}),
+        ),
+    ] {
+        let app = App::with_queues().await;
+        let mut message = message("m", body, Some(TRACE));
+        message["messageAttributes"] = attributes;
+        message["attributes"]["AWSFutureAttribute"] = json!("1");
+        message["futureMember"] = json!({"a": [1]});
+        assert_eq!(failed(&app.invoke(&batch(&[message])).await.unwrap()), [""; 0], "{sender}");
+        let entries = app.bus.entries();
+        assert_eq!((entries.len(), &entries[0]["Detail"]), (1, &json!(BODY)), "{sender}");
+        assert_eq!(entries[0]["TraceHeader"], json!(TRACE), "{sender}");
+    }
 }

@@ -1,4 +1,4 @@
-"""Builds and deploys the template to the emulator with the SAM CLI, and gives tests access to the deployed stack."""
+"""Deploys the template to the emulator, with the SAM CLI or as a release, and gives tests access to the stack."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import hmac
 import json
 import os
 import platform
+import re
 import secrets
 import shlex
 import subprocess
@@ -20,7 +21,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import package
+import release
+
 from support.harness import CARGO_LAMBDA, ROOT, TOOLS, Answer, Emulator, Failure
+from support.page import blocks, section, shell
+
+# What the emulator doesn't support: archives, and alarms on math expressions.
+UNSUPPORTED = {"ArchiveDays": "0", "NothingForwardedThreshold": "0"}
 
 # The emulator runs functions as processes on this machine, so they must be built for its architecture.
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]
@@ -76,8 +84,7 @@ class Sam:
 
     def deploy(self, emulator: Emulator, template: Path, stack: str, **parameters: str) -> Stack:
         """Creates the stack from a built template, or updates the stack if it exists."""
-        # The emulator supports neither archives nor alarms on math expressions.
-        overrides = {"Architecture": ARCHITECTURE, "ArchiveDays": "0", "NothingForwardedThreshold": "0"} | parameters
+        overrides = {"Architecture": ARCHITECTURE} | UNSUPPORTED | parameters
         self._run(
             *("deploy", "--template-file", template, "--stack-name", stack, "--resolve-s3"),
             *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
@@ -98,6 +105,57 @@ class Sam:
         )
         if done.returncode != 0:
             raise Failure(f"sam {arguments[0]} failed\n{done.stdout}")
+
+
+class Release:
+    """The files of a release, in a directory of their own. The commands of docs/releases.md deploy them."""
+
+    PAGE = ROOT / "docs" / "releases.md"
+
+    def __init__(self, directory: Path, binary: Path, version: str = release.VERSION) -> None:
+        """Writes the release of this binary as `make release` does. Another version has other names and templates."""
+        self.version = version
+        self._directory = directory / f"release-{version}"
+        self._directory.mkdir()
+        for template in package.write(self._directory):
+            template.write_text(template.read_text().replace(f'"{release.VERSION}"', f'"{version}"'))
+        self.zip = self._directory / release.zip_name(ARCHITECTURE, version)
+        release.write_zip(self.zip, binary.read_bytes(), f"The licences of version {version}\n")
+
+    def deploy(self, emulator: Emulator, stack: str, *, template: str = "template.json", **parameters: str) -> Stack:
+        """Creates the stack from the release."""
+        _, script = blocks(section("CloudFormation", self.PAGE), "sh")
+        overrides = "".join(f" {name}='{value}'" for name, value in (UNSUPPORTED | parameters).items())
+        return self._run(emulator, stack, script.rstrip().replace("template.json", template) + overrides)
+
+    def upgrade(self, emulator: Emulator, stack: str) -> Stack:
+        """Updates the stack, with rollback triggers."""
+        [script] = blocks(section("Upgrading", self.PAGE), "sh")
+        return self._run(emulator, stack, script)
+
+    def go_back(self, emulator: Emulator, stack: str) -> Stack:
+        """Updates the stack from a newer release to this one."""
+        [script] = blocks(section("Going back", self.PAGE), "sh")
+        return self._run(emulator, stack, script)
+
+    def _run(self, emulator: Emulator, stack: str, script: str) -> Stack:
+        """Runs commands of the page. It replaces what the AWS CLI waits for, which would take 30 seconds each time."""
+        bucket = "releases"
+        emulator.client("s3").create_bucket(Bucket=bucket)
+        script = re.sub("^aws cloudformation wait .*", "", script, flags=re.MULTILINE)
+        script = script.replace("aws cloudformation deploy ", "aws cloudformation deploy --no-execute-changeset ")
+        choice = f"VERSION={self.version} ARCHITECTURE={ARCHITECTURE} BUCKET={bucket} STACK={stack}\n"
+        printed = shell(choice + script, emulator.url, self._directory)
+
+        cloudformation = emulator.client("cloudformation")
+        change_set = re.search(r"--change-set-name (\S+)", printed)
+        kind = "update"
+        if change_set:
+            described = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+            kind = "create" if described[0]["StackStatus"] == "REVIEW_IN_PROGRESS" else "update"
+            cloudformation.execute_change_set(ChangeSetName=change_set[1])
+        cloudformation.get_waiter(f"stack_{kind}_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
+        return Stack(emulator, stack)
 
 
 class Stack:
@@ -171,7 +229,7 @@ class Stack:
         )
         # Idle execution environments still have the old keys in memory. A configuration change replaces them.
         for timeout in (11, 10):
-            self._update_function(self.outputs["FunctionName"], Timeout=timeout)
+            self.update_function(self.outputs["FunctionName"], Timeout=timeout)
 
     @contextmanager
     def subscription(self, detail_type: str) -> Iterator[str]:
@@ -210,13 +268,14 @@ class Stack:
         """Sets these environment variables of the function, and restores the previous ones at the end of the block."""
         function = self.resources["WebhookFunction"]
         before = self.functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
-        self._update_function(function, Environment={"Variables": before | variables})
+        self.update_function(function, Environment={"Variables": before | variables})
         try:
             yield
         finally:
-            self._update_function(function, Environment={"Variables": before})
+            self.update_function(function, Environment={"Variables": before})
 
-    def _update_function(self, function: str, **configuration: Any) -> None:
+    def update_function(self, function: str, **configuration: Any) -> None:
+        """Changes settings of the function, and waits until they apply."""
         self.functions.update_function_configuration(FunctionName=function, **configuration)
         self.functions.get_waiter("function_updated_v2").wait(FunctionName=function, WaiterConfig={"Delay": 1})
 

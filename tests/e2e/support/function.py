@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -159,8 +159,14 @@ class Invocation:
 class Function:
     """The function as a process. It has no response for an invocation after its process has exited."""
 
-    def __init__(self, aws: Aws, variables: Mapping[str, str | None] | None = None) -> None:
+    def __init__(
+        self,
+        aws: Aws,
+        variables: Mapping[str, str | None] | None = None,
+        command: Sequence[str | Path] | None = None,
+    ) -> None:
         self._server = _Server(aws)
+        self._command = command or [binary()]
         url = f"http://{HOST}:{self._server.server_port}"
         self._variables: dict[str, str | None] = {
             **{name: value for name, value in DEVELOPMENT.items() if name != "WEBHOOK_SECRET"},
@@ -183,7 +189,7 @@ class Function:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}).start()
         environment = {name: value for name, value in os.environ.items() if name not in self._variables}
         environment |= {name: value for name, value in self._variables.items() if value is not None}
-        self._process = subprocess.Popen([binary()], env=environment, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(self._command, env=environment, stdout=subprocess.PIPE)
         assert self._process.stdout
         os.set_blocking(self._process.stdout.fileno(), False)
         self._output = b""

@@ -1,4 +1,4 @@
-"""Extracts sections, code blocks and event patterns from the pages for consumers, and runs their shell commands."""
+"""Extracts sections, code blocks and event patterns from pages, and runs their shell commands."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def sections(text: str) -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def section(heading: str) -> str:
-    """The text under a heading, which only one of the pages has."""
-    [text] = [found[heading] for found in map(sections, (page.read_text() for page in PAGES)) if heading in found]
+def section(heading: str, page: Path | None = None) -> str:
+    """The text under a heading of this page, or of the pages for consumers, of which only one has the heading."""
+    pages = [page] if page else PAGES
+    [text] = [found[heading] for found in map(sections, (page.read_text() for page in pages)) if heading in found]
     return text
 
 
@@ -78,7 +79,7 @@ def inline_patterns(text: str) -> list[Any]:
 
 
 def shell(script: str, endpoint: str = NOWHERE, directory: Path = ROOT) -> str:
-    """Runs a shell block of the guide with the pinned tools. The AWS CLI sends its requests to `endpoint`."""
+    """Runs a shell block of a page with the pinned tools. The AWS CLI sends its requests to `endpoint`."""
     variables = {
         "PATH": os.pathsep.join([str(BINDINGS), os.environ["PATH"]]),
         "AWS_ENDPOINT_URL": endpoint,

@@ -1,0 +1,64 @@
+# Deploys a release: uploads the function's zip file and creates the CloudFormation stack.
+
+terraform {
+  required_version = ">= 1.5"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.0"
+    }
+  }
+}
+
+locals {
+  parameters = {
+    Architecture              = var.architecture
+    Ingress                   = var.ingress
+    HttpApiRequestsPerSecond  = var.http_api_requests_per_second
+    ExistingSecretArn         = var.existing_secret_arn
+    ExistingSecretKeyArn      = var.existing_secret_key_arn
+    WebhookToleranceSeconds   = var.webhook_tolerance_seconds
+    UnknownEvents             = var.unknown_events
+    EventSource               = var.event_source
+    ExistingEventBus          = var.existing_event_bus
+    ArchiveDays               = var.archive_days
+    QueueWriterArns           = var.queue_writer_arns == null ? null : join(",", var.queue_writer_arns)
+    ReservedConcurrency       = var.reserved_concurrency
+    Tracing                   = var.tracing
+    LogRetentionDays          = var.log_retention_days
+    AlarmEmail                = var.alarm_email
+    NothingForwardedThreshold = var.nothing_forwarded_threshold
+    SilenceHours              = var.silence_hours
+    FloodThreshold            = var.flood_threshold
+  }
+}
+
+# The key contains the checksum, because CloudFormation updates the code only if the key changes. The previous file must
+# remain until the stack is updated, so that CloudFormation can roll back.
+resource "aws_s3_object" "code" {
+  bucket             = var.bucket
+  key                = "${var.stack_name}/${var.zip_sha256}.zip"
+  source             = var.zip
+  checksum_algorithm = "SHA256"
+
+  lifecycle {
+    create_before_destroy = true
+
+    precondition {
+      condition     = filesha256(var.zip) == var.zip_sha256
+      error_message = "${var.zip} doesn't have the checksum zip_sha256."
+    }
+  }
+}
+
+resource "aws_cloudformation_stack" "scalekit" {
+  name          = var.stack_name
+  template_body = file(var.template)
+  capabilities  = ["CAPABILITY_IAM"]
+
+  parameters = merge(
+    { for name, value in local.parameters : name => tostring(value) if value != null },
+    { CodeBucket = aws_s3_object.code.bucket, CodeKey = aws_s3_object.code.key },
+  )
+}

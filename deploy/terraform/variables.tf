@@ -1,0 +1,140 @@
+variable "stack_name" {
+  description = "The name of the CloudFormation stack. The event bus gets the same name."
+  type        = string
+  default     = "scalekit"
+}
+
+variable "bucket" {
+  description = "The S3 bucket, in the stack's region, that the zip file is uploaded to."
+  type        = string
+}
+
+variable "zip" {
+  description = "The path of the release's zip file for the architecture."
+  type        = string
+}
+
+variable "zip_sha256" {
+  description = "The SHA-256 checksum of the zip file, as in the release's SHA256SUMS."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9a-f]{64}$", var.zip_sha256))
+    error_message = "The checksum must have 64 hexadecimal digits, in lower case."
+  }
+}
+
+variable "template" {
+  description = "The path of the release's template.json or template-without-function-url.json."
+  type        = string
+}
+
+# The parameters of the template. Without a value, the template's default applies. docs/configuration.md describes them.
+
+variable "architecture" {
+  description = "The template's parameter Architecture."
+  type        = string
+  default     = null
+}
+
+variable "ingress" {
+  description = "The template's parameter Ingress."
+  type        = string
+  default     = null
+}
+
+variable "http_api_requests_per_second" {
+  description = "The template's parameter HttpApiRequestsPerSecond."
+  type        = number
+  default     = null
+}
+
+variable "existing_secret_arn" {
+  description = "The template's parameter ExistingSecretArn."
+  type        = string
+  default     = null
+}
+
+variable "existing_secret_key_arn" {
+  description = "The template's parameter ExistingSecretKeyArn."
+  type        = string
+  default     = null
+}
+
+variable "webhook_tolerance_seconds" {
+  description = "The template's parameter WebhookToleranceSeconds."
+  type        = number
+  default     = null
+}
+
+variable "unknown_events" {
+  description = "The template's parameter UnknownEvents."
+  type        = string
+  default     = null
+}
+
+variable "event_source" {
+  description = "The template's parameter EventSource."
+  type        = string
+  default     = null
+}
+
+variable "existing_event_bus" {
+  description = "The template's parameter ExistingEventBus."
+  type        = string
+  default     = null
+}
+
+variable "archive_days" {
+  description = "The template's parameter ArchiveDays."
+  type        = number
+  default     = null
+}
+
+variable "queue_writer_arns" {
+  description = "The template's parameter QueueWriterArns."
+  type        = list(string)
+  default     = null
+}
+
+variable "reserved_concurrency" {
+  description = "The template's parameter ReservedConcurrency."
+  type        = number
+  default     = null
+}
+
+variable "tracing" {
+  description = "The template's parameter Tracing."
+  type        = string
+  default     = null
+}
+
+variable "log_retention_days" {
+  description = "The template's parameter LogRetentionDays."
+  type        = number
+  default     = null
+}
+
+variable "alarm_email" {
+  description = "The template's parameter AlarmEmail."
+  type        = string
+  default     = null
+}
+
+variable "nothing_forwarded_threshold" {
+  description = "The template's parameter NothingForwardedThreshold."
+  type        = number
+  default     = null
+}
+
+variable "silence_hours" {
+  description = "The template's parameter SilenceHours."
+  type        = number
+  default     = null
+}
+
+variable "flood_threshold" {
+  description = "The template's parameter FloodThreshold."
+  type        = number
+  default     = null
+}

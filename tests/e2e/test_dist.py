@@ -1,0 +1,112 @@
+"""Does what `make release` wrote to dist/ work? The tests are skipped without a release."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import dependencies
+import pytest
+import release
+
+from support.function import Aws, Function, Message, batch, envelope
+from support.harness import EVENTS
+
+DIST = release.DIST
+
+pytestmark = pytest.mark.skipif(not DIST.exists(), reason="there is no release; `make release` builds one")
+
+# Debian's packages qemu-user-static and libc6-arm64-cross, or libc6-amd64-cross on arm64.
+QEMU = {
+    "arm64": ["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"],
+    "x86_64": ["qemu-x86_64-static", "-L", "/usr/x86_64-linux-gnu"],
+}
+HOST_ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+@pytest.fixture(scope="module", params=dependencies.TARGETS)
+def architecture(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def binary(architecture: str) -> bytes:
+    with zipfile.ZipFile(DIST / release.zip_name(architecture)) as archive:
+        return archive.read("bootstrap")
+
+
+@pytest.fixture(scope="module")
+def command(architecture: str, binary: bytes) -> Iterator[list[str | Path]]:
+    """The command that runs the binary on this machine."""
+    emulator = [] if architecture == HOST_ARCHITECTURE else QEMU[architecture]
+    if emulator and not (shutil.which(emulator[0]) and Path(emulator[2]).exists()):
+        pytest.skip(f"{emulator[0]} or {emulator[2]} is missing; Debian's packages qemu-user-static and libc6-*-cross"
+                    f" have them, and without them this machine can't run the binary for {architecture}")
+    with TemporaryDirectory(prefix="scalekit-eventbridge-") as directory:
+        path = Path(directory) / "bootstrap"
+        path.write_bytes(binary)
+        path.chmod(0o755)
+        yield [*emulator, path]
+
+
+def test_the_checksums_are_those_of_the_files() -> None:
+    lines = [line.split("  ") for line in (DIST / "SHA256SUMS").read_text().splitlines()]
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in DIST.iterdir()}
+    del files["SHA256SUMS"]
+    assert {name: checksum for checksum, name in lines} == files
+
+
+def test_the_templates_have_the_version_of_the_function() -> None:
+    for template in DIST.glob("template*.json"):
+        assert json.loads(template.read_text())["Outputs"]["Version"]["Value"] == release.VERSION
+
+
+def test_the_binary_lists_the_crates_of_the_bill_of_materials(architecture: str, binary: bytes) -> None:
+    listed = json.loads(zlib.decompress(elf_section(binary, ".dep-v0")))["packages"]
+    bom = json.loads((DIST / f"{dependencies.NAME}-{release.VERSION}.cdx.json").read_text())
+    [root] = [it["name"] for it in listed if it.get("root")]
+    assert root == dependencies.NAME
+    components = {(it["name"], it["version"]) for it in [bom["metadata"]["component"], *bom["components"]]}
+    crates = {(it["name"], it["version"]) for it in listed}
+    assert crates <= components
+    # The bill of materials is that of both architectures. Few crates are for one of them alone.
+    assert len(components - crates) <= 2
+    assert {name for name, _ in crates} >= {"ring", "rustls", "lambda_http", "aws-sdk-eventbridge"}
+    # Each index of a dependency is the position of a crate.
+    by_name = {it["name"]: it for it in listed}
+    assert "ring" in {listed[position]["name"] for position in by_name["rustls"]["dependencies"]}
+
+
+def elf_section(binary: bytes, name: str) -> bytes:
+    """The content of a section of a 64-bit, little-endian ELF file."""
+    assert binary.startswith(b"\x7fELF\x02\x01")
+    (table,) = struct.unpack_from("<Q", binary, 0x28)
+    size, count, names = struct.unpack_from("<HHH", binary, 0x3A)
+    # Each header starts with the name's offset, the type, the flags, the address, and the content's offset and size.
+    headers = [struct.unpack_from("<IIQQQQ", binary, table + position * size) for position in range(count)]
+    strings = headers[names][4]
+    for start, _, _, _, offset, length in headers:
+        end = binary.index(b"\0", strings + start)
+        if binary[strings + start : end].decode() == name:
+            return binary[offset : offset + length]
+    raise AssertionError(f"there is no section {name}")
+
+
+def test_the_binary_starts_and_forwards_a_delivery_of_each_transport(command: list[str | Path]) -> None:
+    transports = ["user.login", *(f"transports/{path.stem}" for path in sorted((EVENTS / "transports").glob("*.json")))]
+    with Function(Aws(), command=command) as function:
+        assert (function.first_lines[0]["message"], function.first_lines[0]["version"]) == ("starting", release.VERSION)
+        for name in transports:
+            invocation = function.invoke(envelope(name))
+            assert invocation.response and invocation.response["statusCode"] == 200, name
+            assert [line["outcome"] for line in invocation.lines] == ["forwarded"], name
+        parked = Message("1", (EVENTS / "bodies" / "user.login.json").read_text())
+        assert function.invoke(batch([parked])).response == {"batchItemFailures": []}
