@@ -36,7 +36,7 @@ pub fn draw(path: &str) -> Result<()> {
         Line { label: drain.name.to_owned(), points, style: colour.stroke_width(3) }
     });
     let title = "Parked events, in millions: 1,000 deliveries a second, outage of 1 h, quota of 2,400 entries a second";
-    panel(&upper, title, "hours since the outage began", (HOURS, 4.0), &parked)?;
+    panel(&upper, title, "hours since the outage began", (3.0, 4.0), &parked)?;
 
     let time = drains().map(|(drain, colour)| QUOTAS.map(|(quota, width)| time_to_empty(drain, quota, colour, width)));
     let title = "Hours until the queue is empty, after the outage, by the number of environments that drain it";
@@ -79,8 +79,8 @@ where
         .axis_style(INK)
         .label_style(font(14))
         .x_desc(x_title)
-        .x_label_formatter(&|value| format!("{value:.0}"))
-        .y_label_formatter(&|value| format!("{value:.0}"))
+        .x_label_formatter(&|value| value.to_string())
+        .y_label_formatter(&|value| value.to_string())
         .draw()?;
     for Line { label, points, style } in lines {
         let style = *style;
@@ -91,7 +91,7 @@ where
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::MiddleRight)
         .background_style(WHITE)
         .label_font(font(14))
         .draw()?;
