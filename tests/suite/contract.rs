@@ -326,12 +326,12 @@ async fn only_events_of_the_configured_environment_are_forwarded() {
     assert_eq!(app.bus.taken().len(), 4, "an event of another environment is not forwarded");
 
     // The violation is reported with all others.
-    let answer = app.deliver(&signed(r#"{"environment_id":"env_2"}"#.to_owned()).function_url()).await;
+    let answer = app.deliver(&signed(r#"{"environment_id":"env_2"}"#).function_url()).await;
     let errors = answer.problem["errors"].as_array().unwrap();
     assert_eq!(errors.len(), 6, "five members are missing: {errors:?}");
     assert!(errors.contains(&other));
     // An id that is missing isn't another one.
-    let answer = app.deliver(&signed("{}".to_owned()).function_url()).await;
+    let answer = app.deliver(&signed("{}").function_url()).await;
     assert!(!answer.problem["errors"].as_array().unwrap().contains(&other));
 }
 
