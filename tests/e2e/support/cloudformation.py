@@ -19,14 +19,7 @@ DASHBOARD = ROOT / "deploy" / "dashboard.yaml"
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
 STACK = "scalekit"
-PSEUDO_PARAMETERS = {
-    "AWS::AccountId": ACCOUNT,
-    "AWS::Partition": "aws",
-    "AWS::Region": REGION,
-    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/11111111-2222-3333-4444-555555555555",
-    "AWS::StackName": STACK,
-    "AWS::URLSuffix": "amazonaws.com",
-}
+STACK_UUID = "11111111-2222-3333-4444-555555555555"
 
 
 class Loader(yaml.SafeLoader):
@@ -79,14 +72,25 @@ class Resource:
 
 
 class Template:
-    """A template, evaluated with these parameters and the defaults of all others.
+    """A template, evaluated for a stack with these parameters and the defaults of all others.
 
     A function that is not implemented here, an unknown name, or a parameter that CloudFormation would not accept raises
     an error.
     """
 
-    def __init__(self, template: dict[str, Any], **parameters: str) -> None:
+    def __init__(
+        self, template: dict[str, Any], *, stack: str = STACK, uuid: str = STACK_UUID, **parameters: str
+    ) -> None:
         self._template = template
+        self._stack = stack
+        self._pseudo_parameters = {
+            "AWS::AccountId": ACCOUNT,
+            "AWS::Partition": "aws",
+            "AWS::Region": REGION,
+            "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{stack}/{uuid}",
+            "AWS::StackName": stack,
+            "AWS::URLSuffix": "amazonaws.com",
+        }
         self._parameters = {
             name: self._parameter(parameter, str(parameters.pop(name) if name in parameters else parameter["Default"]))
             for name, parameter in template["Parameters"].items()
@@ -136,6 +140,8 @@ class Template:
                 return not self._condition(argument)
             case "Fn::And":
                 return all([self._condition(argument) for argument in arguments])
+            case "Fn::Or":
+                return any([self._condition(argument) for argument in arguments])
         raise AssertionError(f"{function} is not implemented")
 
     def _evaluate(self, value: Any) -> Any:
@@ -182,8 +188,8 @@ class Template:
     def _reference(self, name: str) -> Any:
         if name in self._parameters:
             return self._parameters[name]
-        if name in PSEUDO_PARAMETERS:
-            return PSEUDO_PARAMETERS[name]
+        if name in self._pseudo_parameters:
+            return self._pseudo_parameters[name]
         return self._identity(name)[0]
 
     def _attribute(self, name: str, attribute: str) -> str:
@@ -193,7 +199,7 @@ class Template:
         """What Ref and GetAtt return for a resource: names and ARNs of the form that AWS gives them."""
         resource = self._template["Resources"][name]
         assert self._exists(resource), f"{name} is referred to, but doesn't exist"
-        unique = f"{STACK}-{name}-1A2B3C4D5E6F"
+        unique = f"{self._stack}-{name}-1A2B3C4D5E6F"
 
         def arn(service: str, path: str) -> str:
             return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{path}"
@@ -224,6 +230,9 @@ class Template:
                 return unique, {"Arn": arn("logs", f"log-group:{unique}:*")}
             case "AWS::SNS::Topic":
                 return arn("sns", unique), {}
+            case "AWS::KMS::Key":
+                key = "44444444-5555-6666-7777-888888888888"
+                return key, {"Arn": arn("kms", f"key/{key}")}
             case "AWS::CloudWatch::Alarm":
                 alarm = self._evaluate(resource["Properties"]["AlarmName"])
                 return alarm, {"Arn": arn("cloudwatch", f"alarm:{alarm}")}
