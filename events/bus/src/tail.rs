@@ -218,8 +218,7 @@ async fn remove(aws: &Aws, bus: &str, name: &str, queue: &str) -> Result<(), Str
     let targets = aws.events.remove_targets().rule(name).event_bus_name(bus).ids("tail").send().await;
     match targets {
         // The rule, or the whole bus, is gone.
-        Err(error)
-            if error.as_service_error().is_some_and(RemoveTargetsError::is_resource_not_found_exception) => {}
+        Err(error) if error.as_service_error().is_some_and(RemoveTargetsError::is_resource_not_found_exception) => {}
         targets => {
             targets.explain(&format!("remove the target of the rule {name}"))?;
             let rule = aws.events.delete_rule().name(name).event_bus_name(bus).send().await;
