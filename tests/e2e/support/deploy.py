@@ -75,12 +75,13 @@ class Sam:
         return build / "template.yaml"
 
     def deploy(self, emulator: Emulator, template: Path, stack: str, **parameters: str) -> Stack:
-        """Creates the stack from a built template, or updates the stack if it exists."""
+        """Creates the stack from a built template, or updates the stack if it exists. It has the tag `team`."""
         # The emulator supports neither archives nor alarms on math expressions.
         overrides = {"Architecture": ARCHITECTURE, "ArchiveDays": "0", "NothingForwardedThreshold": "0"} | parameters
         self._run(
             *("deploy", "--template-file", template, "--stack-name", stack, "--resolve-s3"),
             *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
+            *("--tags", "team=identity"),
             *("--parameter-overrides", *(f"{name}='{value}'" for name, value in overrides.items())),
             AWS_ENDPOINT_URL=emulator.url,
         )
