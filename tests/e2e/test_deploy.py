@@ -232,6 +232,20 @@ def existing(emulator: Emulator) -> dict[str, str]:
     }
 
 
+def organization(emulator: Emulator) -> dict[str, str]:
+    """Creates what an organization prescribes, and returns the parameters that name it."""
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    boundary = emulator.client("iam").create_policy(PolicyName="boundary", PolicyDocument=json.dumps(policy))
+    return {
+        "KmsKeyArn": emulator.client("kms").create_key()["KeyMetadata"]["Arn"],
+        "PermissionsBoundaryArn": boundary["Policy"]["Arn"],
+        "RolePath": "/teams/identity/",
+        "AlarmTopicArn": emulator.client("sns").create_topic(Name="alarms")["TopicArn"],
+        "EnvironmentId": example("user.login")["environment_id"],
+        "BusLogLevel": "INFO",
+    }
+
+
 # The shapes of the stack that are tested, each with its parameters and with those resources that not every shape has.
 FUNCTION_URL = {"FunctionUrl", "FunctionUrlPermission", "FunctionUrlInvokePermission"}
 HTTP_API = {"HttpApi", "HttpApiIntegration", "HttpApiPermission", "HttpApiRoute", "HttpApiStage"}
@@ -245,10 +259,16 @@ SHAPES: dict[str, tuple[Callable[[Emulator], dict[str, str]], set[str]]] = {
         lambda _: {"ReservedConcurrency": "20", "QueueWriterArns": OPERATORS},
         {*HTTP_API, "QueuePolicy", "FloodAlarm"},
     ),
+    # The emulator doesn't support policies of buses, so no other account may have rules here.
+    "organization": (
+        organization,
+        {*FUNCTION_URL, "FloodAlarm", "BusDeadLetterQueue", "BusDeadLetterQueuePolicy", "BusDeadLettersAlarm"},
+    ),
     "existing-bus-and-secret": (lambda emulator: existing(emulator) | {"FloodThreshold": "0"}, FUNCTION_URL),
 }
 NEW = {"WebhookSecret", "EventBus"}
-OPTIONAL = NEW.union(*(own for _, own in SHAPES.values()))
+OWN_TOPIC = {"AlarmTopic", "AlarmTopicPolicy", "AlarmKey"}
+OPTIONAL = NEW.union(OWN_TOPIC, *(own for _, own in SHAPES.values()))
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +323,53 @@ def test_each_shape_has_exactly_its_optional_resources(shape: str, shapes: dict[
     expected = SHAPES[shape][1]
     if shape != "existing-bus-and-secret":
         expected = expected | NEW
+    if shape != "organization":
+        expected = expected | OWN_TOPIC
     assert resources & OPTIONAL == expected
+
+
+def test_the_rules_of_an_organization_reach_the_resources(
+    shapes: dict[str, Future[Stack]], emulator: Emulator
+) -> None:
+    stack = shapes["organization"].result()
+    function = stack.functions.get_function_configuration(FunctionName=stack.resources["WebhookFunction"])
+    key = function["KMSKeyArn"]
+    assert key.startswith("arn:aws:kms:")
+    for output in ("ParkingQueueUrl", "DeadLetterQueueUrl"):
+        assert stack.queue_attributes(stack.outputs[output])["KmsMasterKeyId"] == key
+    secret = emulator.client("secretsmanager").describe_secret(SecretId=stack.outputs["SecretArn"])
+    assert secret["KmsKeyId"] == key
+
+    role = emulator.client("iam").get_role(RoleName=stack.resources["FunctionRole"])["Role"]
+    assert role["Path"] == "/teams/identity/"
+    assert role["PermissionsBoundary"]["PermissionsBoundaryArn"].endswith(":policy/boundary")
+
+    alarms = emulator.client("cloudwatch").describe_alarms(AlarmNamePrefix="organization-")["MetricAlarms"]
+    assert {action for alarm in alarms for action in alarm["AlarmActions"]} == {stack.outputs["AlarmTopicArn"]}
+    assert "organization-BusDeadLetters" in {alarm["AlarmName"] for alarm in alarms}
+
+    # An event of another environment is refused, although it is authentic.
+    secret = signing_secret()
+    stack.set_secret(secret)
+    foreign = example("user.login") | {"environment_id": "env_1"}
+    wait_until(lambda: stack.deliver(secret, body(example("user.login"))).status == 200)
+    assert problem(stack.deliver(secret, body(foreign))) == (400, "contract-violation")
+
+
+def test_the_tags_of_the_stack_are_on_its_resources(stack: Stack, emulator: Emulator) -> None:
+    tags = stack.queues.list_queue_tags(QueueUrl=stack.outputs["ParkingQueueUrl"])["Tags"]
+    assert tags["team"] == "identity"
+    function = emulator.client("lambda").list_tags(Resource=stack.functions.get_function_configuration(
+        FunctionName=stack.outputs["FunctionName"])["FunctionArn"])["Tags"]
+    assert function["team"] == "identity"
+
+
+def test_other_stacks_can_read_the_bus(stack: Stack, emulator: Emulator) -> None:
+    parameters = emulator.client("ssm").get_parameters_by_path(Path="/scalekit-eventbridge/scalekit")["Parameters"]
+    assert {it["Name"].rpartition("/")[2]: it["Value"] for it in parameters} == {
+        "event-bus-name": stack.outputs["EventBusName"],
+        "event-bus-arn": stack.outputs["EventBusArn"],
+    }
 
 
 def test_an_existing_bus_and_secret_remain_when_the_stack_is_deleted(

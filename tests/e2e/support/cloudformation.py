@@ -230,6 +230,8 @@ class Template:
                 return unique, {"Arn": arn("logs", f"log-group:{unique}:*")}
             case "AWS::SNS::Topic":
                 return arn("sns", unique), {}
+            case "AWS::SSM::Parameter":
+                return unique, {"Value": self._evaluate(resource["Properties"]["Value"])}
             case "AWS::KMS::Key":
                 key = "44444444-5555-6666-7777-888888888888"
                 return key, {"Arn": arn("kms", f"key/{key}")}

@@ -83,11 +83,12 @@ class Sam:
         return build / "template.yaml"
 
     def deploy(self, emulator: Emulator, template: Path, stack: str, **parameters: str) -> Stack:
-        """Creates the stack from a built template, or updates the stack if it exists."""
+        """Creates the stack from a built template, or updates the stack if it exists. It has the tag `team`."""
         overrides = {"Architecture": ARCHITECTURE} | UNSUPPORTED | parameters
         self._run(
             *("deploy", "--template-file", template, "--stack-name", stack, "--resolve-s3"),
             *("--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"),
+            *("--tags", "team=identity"),
             *("--parameter-overrides", *(f"{name}='{value}'" for name, value in overrides.items())),
             AWS_ENDPOINT_URL=emulator.url,
         )
