@@ -35,8 +35,9 @@ watch: override export PATTERN := $(value PATTERN)
 watch: tools build ## Run the function and a local bus until Ctrl-C, and show the events: PATTERN=… FORWARD=URL JSON=1
 	@$(EMULATOR_PYTHON) tests/e2e/watch.py
 
-# The packages that have tests and documentation. The benchmarks have neither.
-PACKAGES := -p scalekit-eventbridge -p scalekit-events -p bus -p send -p test-support
+# The packages that have tests and documentation in Rust. The benchmarks have neither. The end-to-end tests test `bus`, which
+# is built alone: the function's own tests would otherwise get the SDK's features that only `bus` uses.
+PACKAGES := -p scalekit-eventbridge -p scalekit-events -p send -p test-support
 
 # Clippy also checks the benchmarks, except `defaults`: its dependencies take long to compile.
 #
@@ -49,6 +50,8 @@ test: prerequisites ## Run all checks and tests
 	wait $$! && exit $$status
 	.tools/sam/bin/cfn-lint template.yaml deploy/*.yaml
 	cargo build --locked
+	cargo build --locked --package send --example send
+	cargo build --locked --package bus --example bus
 	@echo 'Compiling the release in parallel with the end-to-end tests'
 	@$(WITH_CARGO_LAMBDA) cargo lambda build --release --locked --quiet & \
 	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider tests/e2e/test_[!d]*.py tests/e2e/test_d*.py; status=$$?; \

@@ -83,13 +83,8 @@ def executable(*command: str) -> Path:
 
 @cache
 def program(name: str) -> Path:
-    """A program that is an example of one of the packages.
-
-    It is built with the features of all packages, as `cargo test` in the Makefile has built it. With others, Cargo would
-    compile the dependencies again.
-    """
-    [packages] = re.findall(r"^PACKAGES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    return executable("build", *packages.split(), "--all-features", "--example", name)
+    """A program that is the example of its own package."""
+    return executable("build", "--package", name, "--example", name)
 
 
 class Failure(Exception):
