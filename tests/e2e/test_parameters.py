@@ -265,7 +265,7 @@ def test_nothing_stands_in_the_way_of_the_stacks_tags() -> None:
         for it in expand(name).resources.values()
         for tag in it.properties.get("Tags", [])
     }
-    assert tags == {"lambda:createdBy"}  # by SAM
+    assert tags == {"lambda:createdBy", "scalekit-eventbridge:version"}  # the first is by SAM
 
 
 def test_every_parameter_is_described_and_grouped() -> None:

@@ -43,7 +43,7 @@ def crates() -> list[Crate]:
 
 
 def test_the_template_has_the_version_of_the_function() -> None:
-    assert SOURCE["Resources"]["WebhookFunction"]["Properties"]["Tags"]["Version"] == release.VERSION
+    assert SOURCE["Resources"]["WebhookFunction"]["Properties"]["Tags"]["scalekit-eventbridge:version"] == release.VERSION
     assert SOURCE["Outputs"]["Version"]["Value"] == release.VERSION
 
 

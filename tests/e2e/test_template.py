@@ -65,6 +65,8 @@ PLATFORM_METRICS = {
     ("AWS/SQS", "QueueName"): {
         "ApproximateAgeOfOldestMessage",
         "ApproximateNumberOfMessagesNotVisible",
+        "NumberOfMessagesDeleted",
+        "NumberOfMessagesSent",
         "ApproximateNumberOfMessagesVisible",
     },
 }
@@ -302,11 +304,38 @@ def test_the_widgets_of_the_dashboard_do_not_overlap() -> None:
     assert max(x for x, _ in cells) < 24
 
 
+TITLE_OF_TIME_TO_EMPTY = "Minutes until the parking queue is empty (at most a day is shown)"
+[[TIME_TO_EMPTY], *_] = widget(TITLE_OF_TIME_TO_EMPTY)["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "hidden", "drained", "parked", "minutes"),
+    [
+        (0, 0, 0, 0, 0),
+        (90_000, 10_000, 60_000, 10_000, 2),
+        (1_000, 0, 0, 0, 100_000),
+        (1_000, 0, 10, 20, 100_000),
+    ],
+    ids=["empty", "draining", "nothing is drained", "more is parked than drained"],
+)
+def test_the_time_until_the_parking_queue_is_empty(
+    visible: float, hidden: float, drained: float, parked: float, minutes: float
+) -> None:
+    """Python evaluates the expression like CloudWatch. Where nothing is drained, the time exceeds a day by far."""
+    metrics = {"visible": visible, "hidden": hidden, "drained": drained, "parked": parked}
+    declared = {options["id"] for *_, options in widget(TITLE_OF_TIME_TO_EMPTY)["metrics"]} - {"minutes"}
+    assert declared == metrics.keys()
+    functions = {"IF": lambda condition, yes, no: yes if condition else no}
+    assert eval(TIME_TO_EMPTY["expression"], functions, metrics) == pytest.approx(minutes)
+
+
 @pytest.mark.parametrize("title", titles("metric"))
 def test_a_graph_shows_existing_metrics(title: str) -> None:
     schema = r"""'\{"(?P<namespace>[^"]+)",(?P<dimension>\w+)\} MetricName="(?P<name>\w+)"'"""
     search = re.compile(rf"SEARCH\({schema}, 'Sum', 300\)")
     for metric in widget(title)["metrics"]:
+        if metric[0] == TIME_TO_EMPTY:
+            continue
         if "expression" in metric[0]:
             found = search.fullmatch(metric[0]["expression"])
             assert found
