@@ -20,17 +20,27 @@ locals {
     ExistingSecretKeyArn      = var.existing_secret_key_arn
     WebhookToleranceSeconds   = var.webhook_tolerance_seconds
     UnknownEvents             = var.unknown_events
+    EnvironmentId             = var.environment_id
     EventSource               = var.event_source
     ExistingEventBus          = var.existing_event_bus
     ArchiveDays               = var.archive_days
+    ConsumerOrganizationId    = var.consumer_organization_id
+    ConsumerAccountIds        = var.consumer_account_ids == null ? null : join(",", var.consumer_account_ids)
+    BusLogLevel               = var.bus_log_level
     QueueWriterArns           = var.queue_writer_arns == null ? null : join(",", var.queue_writer_arns)
+    DrainConcurrency          = var.drain_concurrency
+    DrainBatchSize            = var.drain_batch_size
     ReservedConcurrency       = var.reserved_concurrency
     Tracing                   = var.tracing
     LogRetentionDays          = var.log_retention_days
     AlarmEmail                = var.alarm_email
+    AlarmTopicArn             = var.alarm_topic_arn
     NothingForwardedThreshold = var.nothing_forwarded_threshold
     SilenceHours              = var.silence_hours
     FloodThreshold            = var.flood_threshold
+    KmsKeyArn                 = var.kms_key_arn
+    PermissionsBoundaryArn    = var.permissions_boundary_arn
+    RolePath                  = var.role_path
   }
 }
 

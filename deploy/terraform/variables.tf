@@ -73,6 +73,12 @@ variable "unknown_events" {
   default     = null
 }
 
+variable "environment_id" {
+  description = "The template's parameter EnvironmentId."
+  type        = string
+  default     = null
+}
+
 variable "event_source" {
   description = "The template's parameter EventSource."
   type        = string
@@ -91,9 +97,39 @@ variable "archive_days" {
   default     = null
 }
 
+variable "consumer_organization_id" {
+  description = "The template's parameter ConsumerOrganizationId."
+  type        = string
+  default     = null
+}
+
+variable "consumer_account_ids" {
+  description = "The template's parameter ConsumerAccountIds."
+  type        = list(string)
+  default     = null
+}
+
+variable "bus_log_level" {
+  description = "The template's parameter BusLogLevel."
+  type        = string
+  default     = null
+}
+
 variable "queue_writer_arns" {
   description = "The template's parameter QueueWriterArns."
   type        = list(string)
+  default     = null
+}
+
+variable "drain_concurrency" {
+  description = "The template's parameter DrainConcurrency."
+  type        = number
+  default     = null
+}
+
+variable "drain_batch_size" {
+  description = "The template's parameter DrainBatchSize."
+  type        = number
   default     = null
 }
 
@@ -121,6 +157,12 @@ variable "alarm_email" {
   default     = null
 }
 
+variable "alarm_topic_arn" {
+  description = "The template's parameter AlarmTopicArn."
+  type        = string
+  default     = null
+}
+
 variable "nothing_forwarded_threshold" {
   description = "The template's parameter NothingForwardedThreshold."
   type        = number
@@ -136,5 +178,23 @@ variable "silence_hours" {
 variable "flood_threshold" {
   description = "The template's parameter FloodThreshold."
   type        = number
+  default     = null
+}
+
+variable "kms_key_arn" {
+  description = "The template's parameter KmsKeyArn."
+  type        = string
+  default     = null
+}
+
+variable "permissions_boundary_arn" {
+  description = "The template's parameter PermissionsBoundaryArn."
+  type        = string
+  default     = null
+}
+
+variable "role_path" {
+  description = "The template's parameter RolePath."
+  type        = string
   default     = null
 }
