@@ -14,23 +14,27 @@ const LATENCIES: [u64; 2] = [0, 10];
 const WARM_UP: Duration = Duration::from_millis(500);
 const TIME: Duration = Duration::from_secs(2);
 
-/// Measures and prints the deliveries per second of every subject. The subjects take turns.
+/// Measures and prints the deliveries per second and the CPU time of every subject. The subjects take turns.
 pub fn measure(bench: &Bench, subjects: &[Subject], rounds: usize) -> Result<()> {
     let mut columns: Vec<_> = subjects.iter().map(|_| Vec::new()).collect();
     for latency in LATENCIES {
         for at_once in AT_ONCE {
-            let mut rates: Vec<_> = subjects.iter().map(|_| Vec::new()).collect();
+            let mut figures: Vec<_> = subjects.iter().map(|_| (Vec::new(), Vec::new())).collect();
             for _ in 0..rounds {
-                for (subject, rates) in subjects.iter().zip(&mut rates) {
-                    rates.push(rate(bench, subject, at_once, Duration::from_millis(latency))?);
+                for (subject, (rates, cpu_times)) in subjects.iter().zip(&mut figures) {
+                    let (rate, cpu) = run(bench, subject, at_once, Duration::from_millis(latency))?;
+                    rates.push(rate);
+                    cpu_times.push(cpu);
                 }
             }
             // The last subject is the one that the others are compared with.
-            let last = rates.last().map_or(f64::NAN, |rates| median(rates));
-            for (column, rates) in columns.iter_mut().zip(rates) {
+            let last = figures.last().map_or(f64::NAN, |(rates, _)| median(rates));
+            for (column, (rates, cpu_times)) in columns.iter_mut().zip(figures) {
                 let name = format!("{latency} ms per call, {at_once} at once");
-                column.push((format!("{name}: deliveries per second"), format!("{:.0}", median(&rates))));
-                column.push((format!("{name}: ÷ the last column"), format!("{:.2}", median(&rates) / last)));
+                let rate = median(&rates);
+                column.push((format!("{name}: deliveries per second"), format!("{rate:.0}")));
+                column.push((format!("{name}: ÷ the last column"), format!("{:.2}", rate / last)));
+                column.push((format!("{name}: CPU per delivery"), format!("{:.2} ms", median(&cpu_times))));
             }
         }
     }
@@ -39,12 +43,13 @@ pub fn measure(bench: &Bench, subjects: &[Subject], rounds: usize) -> Result<()>
     Ok(())
 }
 
-/// The deliveries per second of one process.
-fn rate(bench: &Bench, subject: &Subject, at_once: usize, latency: Duration) -> Result<f64> {
+/// The deliveries per second of one process, and its CPU time for each, in milliseconds.
+fn run(bench: &Bench, subject: &Subject, at_once: usize, latency: Duration) -> Result<(f64, f64)> {
     bench.aws.bus.set(Behaviour { latency, ..Behaviour::default() });
     let subject = subject.with_variable("AWS_LAMBDA_MAX_CONCURRENCY", &at_once.to_string());
     let process = bench.spawn(&subject, Command::new(&subject.binary))?;
     process.api.deliver_for(&process.event, at_once, WARM_UP)?;
-    let answered = process.api.deliver_for(&process.event, at_once, TIME)?;
-    Ok(count(answered) / TIME.as_secs_f64())
+    let cpu = process.cpu()?;
+    let answered = count(process.api.deliver_for(&process.event, at_once, TIME)?);
+    Ok((answered / TIME.as_secs_f64(), (process.cpu()? - cpu) / answered))
 }
