@@ -155,7 +155,17 @@ def test_only_a_change_of_the_sources_restarts_the_function(tmp_path: Path) -> N
     for name in ("src/main.rs", "events/src/lib.rs", "events/bodies/a.json", "docs/a.md", "README.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "src" / "main.rs").write_text('fn main() { println!("started"); std::thread::park() }')
+    # The function runs until its README is removed: `cargo lambda watch` doesn't end before the function does.
+    (tmp_path / "src" / "main.rs").write_text(
+        """
+        fn main() {
+            println!("started");
+            while std::fs::exists("README.md").unwrap() {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        }
+        """
+    )
     (tmp_path / ".gitignore").write_text("/target/\n/log\n")
     shutil.copy(ROOT / ".cargolambdaignore", tmp_path)
     subprocess.run("git init --quiet && git add --all", shell=True, cwd=tmp_path, check=True)
@@ -182,4 +192,5 @@ def test_only_a_change_of_the_sources_restarts_the_function(tmp_path: Path) -> N
                 os.utime(tmp_path / name)
                 wait_for(lambda: starts() == count, f"the restart after a change of {name}", seconds=20)
         finally:
+            (tmp_path / "README.md").unlink()
             watch.terminate()
