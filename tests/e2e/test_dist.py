@@ -1,15 +1,17 @@
-"""Does what `make release` wrote to dist/ work? The tests are skipped without a release."""
+"""Does what `make release` wrote to dist/ work? The tests are skipped without a release. The function of this checkout is
+also built and run for arm64, where that is possible."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 import struct
+import subprocess
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,11 +20,11 @@ import pytest
 import release
 
 from support.function import Aws, Function, Message, batch, envelope
-from support.harness import EVENTS
+from support.harness import CARGO_LAMBDA, EVENTS, ROOT
 
 DIST = release.DIST
 
-pytestmark = pytest.mark.skipif(not DIST.exists(), reason="there is no release; `make release` builds one")
+released = pytest.mark.skipif(not DIST.exists(), reason="there is no release; `make release` builds one")
 
 # Debian's packages qemu-user-static and libc6-arm64-cross, or libc6-amd64-cross on arm64.
 QEMU = {
@@ -43,20 +45,16 @@ def binary(architecture: str) -> bytes:
         return archive.read("bootstrap")
 
 
-@pytest.fixture(scope="module")
-def command(architecture: str, binary: bytes) -> Iterator[list[str | Path]]:
-    """The command that runs the binary on this machine."""
+def runner(architecture: str) -> list[str]:
+    """The command in front of a binary for this architecture, so that it runs on this machine."""
     emulator = [] if architecture == HOST_ARCHITECTURE else QEMU[architecture]
     if emulator and not (shutil.which(emulator[0]) and Path(emulator[2]).exists()):
         pytest.skip(f"{emulator[0]} or {emulator[2]} is missing; Debian's packages qemu-user-static and libc6-*-cross"
                     f" have them, and without them this machine can't run the binary for {architecture}")
-    with TemporaryDirectory(prefix="scalekit-eventbridge-") as directory:
-        path = Path(directory) / "bootstrap"
-        path.write_bytes(binary)
-        path.chmod(0o755)
-        yield [*emulator, path]
+    return emulator
 
 
+@released
 def test_the_checksums_are_those_of_the_files() -> None:
     lines = [line.split("  ") for line in (DIST / "SHA256SUMS").read_text().splitlines()]
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in DIST.iterdir()}
@@ -64,11 +62,13 @@ def test_the_checksums_are_those_of_the_files() -> None:
     assert {name: checksum for checksum, name in lines} == files
 
 
+@released
 def test_the_templates_have_the_version_of_the_function() -> None:
     for template in DIST.glob("template*.json"):
         assert json.loads(template.read_text())["Outputs"]["Version"]["Value"] == release.VERSION
 
 
+@released
 def test_the_binary_lists_the_crates_of_the_bill_of_materials(architecture: str, binary: bytes) -> None:
     listed = json.loads(zlib.decompress(elf_section(binary, ".dep-v0")))["packages"]
     bom = json.loads((DIST / f"{dependencies.NAME}-{release.VERSION}.cdx.json").read_text())
@@ -100,7 +100,31 @@ def elf_section(binary: bytes, name: str) -> bytes:
     raise AssertionError(f"there is no section {name}")
 
 
-def test_the_binary_starts_and_forwards_a_delivery_of_each_transport(command: list[str | Path]) -> None:
+@released
+def test_the_binary_of_a_release_forwards_a_delivery_of_each_transport(architecture: str, binary: bytes) -> None:
+    with TemporaryDirectory(prefix="scalekit-eventbridge-") as directory:
+        path = Path(directory) / "bootstrap"
+        path.write_bytes(binary)
+        path.chmod(0o755)
+        assert_forwards([*runner(architecture), path])
+
+
+def test_the_function_of_this_checkout_forwards_a_delivery_of_each_transport_on_arm64() -> None:
+    """Without optimization, because that takes minutes longer."""
+    target = dependencies.TARGETS["arm64"]
+    command = ["rustc", "--print", "target-libdir", "--target", target]
+    if not Path(subprocess.check_output(command, cwd=ROOT, text=True).strip()).is_dir():
+        pytest.skip(f"Rust's standard library for arm64 is missing; `rustup target add {target}` installs it")
+    emulator = runner("arm64")
+    output = ROOT / "target" / "lambda-arm64"
+    build = [CARGO_LAMBDA, "lambda", "build", "--locked", "--quiet", "--target", target, "--lambda-dir", output]
+    path = f"{CARGO_LAMBDA.parent}:{os.environ['PATH']}"  # for Zig
+    subprocess.run(build, cwd=ROOT, check=True, env=os.environ | {"PATH": path})
+    assert_forwards([*emulator, output / dependencies.NAME / "bootstrap"])
+
+
+def assert_forwards(command: list[str | Path]) -> None:
+    """Starts the function, and sends it a delivery of each transport and a batch of the parking queue."""
     transports = ["user.login", *(f"transports/{path.stem}" for path in sorted((EVENTS / "transports").glob("*.json")))]
     with Function(Aws(), command=command) as function:
         assert (function.first_lines[0]["message"], function.first_lines[0]["version"]) == ("starting", release.VERSION)
