@@ -11,6 +11,7 @@ RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 # The tools that take longest to install come first.
 TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda iam-simulate consumers cdk))
 EMULATOR_PYTHON := .tools/emulator/bin/python
+PYTEST := $(EMULATOR_PYTHON) -m pytest -p no:cacheprovider
 WITH_CARGO_LAMBDA := PATH='$(CURDIR)/.tools/cargo-lambda/bin':"$$PATH"
 
 # Keep Python from writing bytecode files next to the tests.
@@ -42,25 +43,26 @@ PACKAGES := -p scalekit-eventbridge -p scalekit-events -p send -p test-support
 # Clippy also checks the benchmarks, except `defaults`: its dependencies take long to compile.
 #
 # Installing the tools takes minutes the first time, so it runs in parallel with the checks and tests in Rust, which need
-# none of them. The end-to-end tests take longest, so they come last. The release build takes several minutes the first
-# time, so it runs in parallel with them. The tests of the deployment need it, so the files test_d*.py come at the end.
+# none of them. The tests of the deployment need the release build, which takes several minutes the first time, so both run
+# in parallel with the other end-to-end tests.
 test: prerequisites ## Run all checks and tests
 	@$(MAKE) --no-print-directory tools & \
 	$(MAKE) --no-print-directory rust; status=$$?; \
 	wait $$! && exit $$status
 	.tools/sam/bin/cfn-lint template.yaml deploy/*.yaml
 	cargo build --locked
-	cargo build --locked --package send --example send
 	cargo build --locked --package bus --example bus
-	@echo 'Compiling the release in parallel with the end-to-end tests'
-	@$(WITH_CARGO_LAMBDA) cargo lambda build --release --locked --quiet & \
-	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider tests/e2e/test_[!d]*.py tests/e2e/test_d*.py; status=$$?; \
-	wait; exit $$status
+	@echo 'Running the tests of the deployment in parallel with the other end-to-end tests'
+	@{ $(WITH_CARGO_LAMBDA) cargo lambda build --release --locked --quiet && \
+		$(PYTEST) -rs tests/e2e/test_d*.py; } > target/test-deployment.log 2>&1 & \
+	$(PYTEST) tests/e2e/test_[!d]*.py; status=$$?; \
+	wait $$! || status=1; cat target/test-deployment.log; exit $$status
 
+# `cargo doc` gets the packages and the example because its dependencies then have the features that Clippy has compiled.
 rust: prerequisites
 	cargo fmt --all --check
 	cargo clippy --workspace --exclude defaults --all-targets --all-features --locked -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked $(PACKAGES) --all-features
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked --workspace --exclude defaults --all-features --lib --example consumer
 	cargo test --locked $(PACKAGES) --all-features
 
 # The release's own tests run its binaries, that of the other architecture under qemu.
@@ -69,7 +71,7 @@ release: .tools/cargo-lambda/.installed .tools/emulator/.installed ## Build a re
 	@$(MAKE) --no-print-directory test-release
 
 test-release: .tools/emulator/.installed
-	$(EMULATOR_PYTHON) -m pytest -p no:cacheprovider -rs tests/e2e/test_dist.py
+	$(PYTEST) -rs tests/e2e/test_dist.py
 
 bench: .tools/cargo-lambda/.installed ## Measure the function's own work and the whole process, and draw the chart
 	$(WITH_CARGO_LAMBDA) cargo bench --locked --package benches
