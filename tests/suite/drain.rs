@@ -7,6 +7,7 @@ use std::{
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use test_support::SignedDelivery;
@@ -194,6 +195,22 @@ async fn only_the_messages_whose_entries_failed_are_reported() {
             assert_eq!(record.get("bus_event_id").is_some(), !failed_entry, "{code}: {record}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_throttled_batch_ends_in_time() {
+    // The pauses are random, so several batches are throttled at once.
+    join_all((0..4).map(async |_| {
+        let app = App::with_queues().await;
+        app.bus.always("PutEvents", failed_call(400, "ThrottlingException"));
+        let reply = app.invoke(&batch(&messages(35))).await.unwrap();
+        assert_eq!(failed(&reply).len(), 35);
+        for record in app.records() {
+            let error = record["error"].as_str().unwrap();
+            assert!(error.starts_with("PutEvents: "), "the function should not cancel the batch: {error}");
+        }
+    }))
+    .await;
 }
 
 #[tokio::test]
