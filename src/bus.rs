@@ -186,8 +186,12 @@ impl Bus {
     /// Puts entries on the bus by several calls at once. Each attempt of a call sets the results of its entries.
     async fn put_all<T: Sync>(&self, submissions: &[Submission<'_, T>], until: Instant) {
         let attempt = async |call, attempts, pause| {
-            sleep(pause).await;
-            let outcome = timeout_at(until, self.put_open(call)).await;
+            // The pause is cut off, too: it begins late if other calls were running.
+            let outcome = timeout_at(until, async {
+                sleep(pause).await;
+                self.put_open(call).await
+            });
+            let outcome = outcome.await;
             (call, attempts, outcome.unwrap_or_else(|_| Err(AwsError::transient("PutEvents: no answer in time"))))
         };
         let first_attempt = |call| (call, Attempts::five_besides_throttled(), Duration::ZERO);
@@ -195,6 +199,7 @@ impl Bus {
         let mut running = FuturesUnordered::new();
         loop {
             while running.len() < self.pace.calls_at_once()
+                && Instant::now() < until
                 && let Some((call, attempts, pause)) = waiting.pop_front()
             {
                 running.push(attempt(call, attempts, pause));

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use test_support::SignedDelivery;
@@ -193,6 +195,22 @@ async fn only_the_messages_whose_entries_failed_are_reported() {
             assert_eq!(record.get("bus_event_id").is_some(), !failed_entry, "{code}: {record}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_throttled_batch_ends_in_time() {
+    // The pauses are random, so several batches are throttled at once.
+    join_all((0..4).map(async |_| {
+        let app = App::with_queues().await;
+        app.bus.always("PutEvents", failed_call(400, "ThrottlingException"));
+        let reply = app.invoke(&batch(&messages(35))).await.unwrap();
+        assert_eq!(failed(&reply).len(), 35);
+        for record in app.records() {
+            let error = record["error"].as_str().unwrap();
+            assert!(error.starts_with("PutEvents: "), "the function should not cancel the batch: {error}");
+        }
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -457,4 +475,41 @@ async fn the_trace_header_is_that_of_the_parked_message() {
     app.invoke(&batch(&messages)).await.unwrap();
     let traces: Vec<_> = app.bus.entries().iter().map(|entry| entry.get("TraceHeader").cloned()).collect();
     assert_eq!(traces, [Some(json!(parked)), None, None, None], "the drain's own trace, {TRACE}, must not be used");
+}
+
+/// After an upgrade, the function forwards what the previous version sent to its queues, and after a rollback what the
+/// newer one sent. A row stays here for as long as messages of its version may exist. `tests/suite/parking.rs` has the
+/// exact messages that this version sends.
+#[tokio::test]
+async fn messages_of_older_and_newer_versions_are_forwarded() {
+    let text = |value: &str| json!({"stringValue": value, "dataType": "String", "stringListValues": []});
+    let encoded = BASE64_STANDARD.encode(BODY);
+    for (sender, body, attributes) in [
+        ("0.1.0, a parked event", BODY, json!({})),
+        (
+            "0.1.0, the copy of a refused delivery",
+            BODY,
+            json!({"problem": text("contract-violation"), "reason": text("a reason"), "webhook-id": text("msg_1")}),
+        ),
+        (
+            "0.1.0, a copy that SQS can't carry unchanged",
+            &encoded,
+            json!({"problem": text("contract-violation"), "reason": text("a reason"), "encoding": text("base64")}),
+        ),
+        (
+            "a newer version, with attributes that this one doesn't have",
+            BODY,
+            json!({"version": text("9.9.9"), "parts": {"binaryValue": "AA==", "dataType": "Binary"}}),
+        ),
+    ] {
+        let app = App::with_queues().await;
+        let mut message = message("m", body, Some(TRACE));
+        message["messageAttributes"] = attributes;
+        message["attributes"]["AWSFutureAttribute"] = json!("1");
+        message["futureMember"] = json!({"a": [1]});
+        assert_eq!(failed(&app.invoke(&batch(&[message])).await.unwrap()), [""; 0], "{sender}");
+        let entries = app.bus.entries();
+        assert_eq!((entries.len(), &entries[0]["Detail"]), (1, &json!(BODY)), "{sender}");
+        assert_eq!(entries[0]["TraceHeader"], json!(TRACE), "{sender}");
+    }
 }
