@@ -293,11 +293,21 @@ def test_a_message_that_cannot_be_moved_stays(queues: tuple[Queue, Queue], emula
 def test_the_dead_letter_queue_is_not_the_parking_queue(queues: tuple[Queue, Queue], emulator: Emulator) -> None:
     dead_letters, _ = queues
 
-    done = run(emulator, "dead-letters", "redrive", dead_letters.url, "--to", dead_letters.url, "msg_refused")
+    # The same queue can be written in several ways.
+    for url in (dead_letters.url, f"{dead_letters.url}/", dead_letters.url.replace("127.0.0.1", "localhost")):
+        done = run(emulator, "dead-letters", "redrive", dead_letters.url, "--to", url, "msg_refused")
 
-    assert done.returncode == 1
-    assert "--to names the dead-letter queue itself" in done.stderr
-    assert dead_letters.size() == 16
+        assert done.returncode == 1
+        assert "--to names the dead-letter queue itself" in done.stderr
+        assert dead_letters.size() == 16
+
+
+def test_several_ids_can_name_one_message(queues: tuple[Queue, Queue], emulator: Emulator) -> None:
+    dead_letters, parking = queues
+    ids = ["msg_refused", event_id("role.created")]
+
+    assert succeed(emulator, "dead-letters", "redrive", dead_letters.url, "--to", parking.url, *ids)
+    assert len(parking.receive()) == 1
 
 
 def test_help_is_printed(emulator: Emulator) -> None:

@@ -16,7 +16,7 @@ pub(crate) struct Aws {
 }
 
 impl Aws {
-    /// Loads the configuration and the credentials as the AWS CLI does.
+    /// Loads the region and the credentials from the places where the AWS CLI finds them.
     pub(crate) async fn load() -> Result<Self, Box<dyn Error>> {
         let http_client = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let config = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client).load().await;
@@ -38,7 +38,7 @@ impl Aws {
 
 /// Explains the failure of a call.
 pub(crate) trait Explain<T> {
-    /// Replaces the error by a sentence: "could not {what}: {why}".
+    /// Replaces the error by a sentence: "could not {what}: {why}". It contains no event and no signed request.
     fn explain(self, what: &str) -> Result<T, String>;
 }
 
@@ -50,12 +50,16 @@ where
     fn explain(self, what: &str) -> Result<T, String> {
         self.map_err(|error| {
             let why = match (error.code(), error.message()) {
+                // These messages can quote the signed request with its session token, or what was sent.
+                (Some(code), _) if code.contains("Signature") || code.contains("Validation") => code.to_owned(),
                 (Some(code), Some(message)) => format!("{code}: {message}"),
                 (Some(code), None) => code.to_owned(),
                 (None, _) => {
                     let first: Option<&dyn Error> = Some(&error);
                     let causes = iter::successors(first, |&error| error.source());
-                    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+                    // Some of the SDK's texts contain the whole request after a brace.
+                    let text = |error: &dyn Error| error.to_string().split('{').next().unwrap_or_default().to_owned();
+                    causes.map(text).collect::<Vec<_>>().join(": ")
                 }
             };
             format!("could not {what}: {why}")

@@ -1,5 +1,5 @@
-//! Reads and redrives the messages of the dead-letter queue: copies of refused deliveries, which have the webhook id and the
-//! reason in their attributes, and events that the bus didn't accept for 24 hours, which have neither.
+//! Reads and redrives the messages of the dead-letter queue: copies of refused deliveries, which usually have the webhook id
+//! and the reason in their attributes, and events that the bus didn't accept for 24 hours, which have neither.
 
 use std::{
     borrow::Cow,
@@ -37,8 +37,8 @@ impl<'a> Scan<'a> {
         Ok(Self { aws, queue: aws.queue_url(queue).await?, seen: HashSet::new(), handles: Vec::new() })
     }
 
-    /// The next messages. None when all were received, or when messages from the beginning are visible again.
-    async fn next(&mut self) -> Result<Vec<Message>, String> {
+    /// The next messages. `None` when all were received, or when messages from the beginning are visible again.
+    async fn next(&mut self) -> Result<Option<Vec<Message>>, String> {
         let receive = self.aws.queues.receive_message().queue_url(&self.queue).max_number_of_messages(10);
         let receive = receive.visibility_timeout(VISIBILITY_SECONDS).wait_time_seconds(2);
         let receive =
@@ -46,7 +46,7 @@ impl<'a> Scan<'a> {
         let mut messages = receive.send().await.explain("receive messages")?.messages.unwrap_or_default();
         self.handles.extend(messages.iter().filter_map(|message| message.receipt_handle.clone()));
         messages.retain(|message| self.seen.insert(message.message_id().unwrap_or_default().to_owned()));
-        Ok(messages)
+        Ok(Some(messages).filter(|messages| !messages.is_empty()))
     }
 
     /// Deletes a message.
@@ -103,21 +103,24 @@ fn ids(message: &Message) -> [Option<String>; 3] {
     [webhook_id, member(message, "id"), message.message_id.clone()]
 }
 
-/// Which of the ids names the message.
-fn named<'a>(message: &Message, wanted: &[&'a str]) -> Option<&'a str> {
+/// The wanted ids that name the message.
+fn names<'a>(message: &Message, wanted: &[&'a str]) -> Vec<&'a str> {
     let ids = ids(message);
-    wanted.iter().copied().find(|id| ids.iter().flatten().any(|it| it == id))
+    wanted.iter().copied().filter(|id| ids.iter().flatten().any(|it| it == id)).collect()
+}
+
+/// Whether two URLs are of the same queue. The same queue has URLs with different hosts.
+fn is_same_queue(a: &str, b: &str) -> bool {
+    let account_and_name =
+        |url: &str| url.trim_end_matches('/').rsplit('/').take(2).map(str::to_owned).collect::<Vec<_>>();
+    account_and_name(a) == account_and_name(b)
 }
 
 /// Lists the messages. Copies of one delivery are one line.
 pub(crate) async fn list(aws: &Aws, queue: &str) -> Outcome {
     let mut scan = Scan::new(aws, queue).await?;
     let mut rows: BTreeMap<String, (usize, [String; 4])> = BTreeMap::new();
-    loop {
-        let messages = scan.next().await?;
-        if messages.is_empty() {
-            break;
-        }
+    while let Some(messages) = scan.next().await? {
         for message in &messages {
             let id = ids(message).into_iter().flatten().next().unwrap_or_default();
             let cells = [
@@ -141,17 +144,13 @@ pub(crate) async fn list(aws: &Aws, queue: &str) -> Outcome {
 /// Prints the bodies of the named messages, and their attributes to standard error. Copies of one delivery are shown once.
 pub(crate) async fn show(aws: &Aws, queue: &str, wanted: &[&str]) -> Outcome {
     let mut scan = Scan::new(aws, queue).await?;
-    let mut shown: BTreeMap<(&str, Vec<u8>), usize> = BTreeMap::new();
-    loop {
-        let messages = scan.next().await?;
-        if messages.is_empty() {
-            break;
-        }
+    let mut found = HashSet::new();
+    let mut shown = HashSet::new();
+    while let Some(messages) = scan.next().await? {
         for message in &messages {
-            let Some(id) = named(message, wanted) else { continue };
-            let copies = shown.entry((id, body(message).into_owned())).or_insert(0);
-            *copies += 1;
-            if *copies > 1 {
+            let [id, ..] = names(message, wanted)[..] else { continue };
+            found.extend(names(message, wanted));
+            if !shown.insert((id, body(message).into_owned())) {
                 continue;
             }
             let mut attributes: Vec<_> = message.message_attributes().into_iter().flatten().collect();
@@ -167,38 +166,51 @@ pub(crate) async fn show(aws: &Aws, queue: &str, wanted: &[&str]) -> Outcome {
         }
     }
     scan.release().await?;
-    Ok(report_missing(wanted, shown.keys().map(|(id, _)| *id)))
+    Ok(report_missing(wanted, &found))
 }
 
 /// Moves the named messages to the parking queue. Of copies with the same body, one is sent and the others are deleted.
 pub(crate) async fn redrive(aws: &Aws, queue: &str, to: &str, wanted: &[&str]) -> Outcome {
     let parking_queue = aws.queue_url(to).await?;
     let mut scan = Scan::new(aws, queue).await?;
-    if scan.queue == parking_queue {
+    // A message that was sent to its own queue would be received again, and deleted as a copy.
+    if is_same_queue(&scan.queue, &parking_queue) {
         return Err("--to names the dead-letter queue itself; it should name the parking queue".into());
     }
-    let mut moved: BTreeMap<(&str, Vec<u8>), usize> = BTreeMap::new();
-    loop {
-        let messages = scan.next().await?;
-        if messages.is_empty() {
-            break;
-        }
-        for message in &messages {
-            let Some(id) = named(message, wanted) else { continue };
-            let copies = moved.entry((id, body(message).into_owned())).or_insert(0);
-            if *copies == 0 {
-                send(aws, &parking_queue, message).await?;
-            }
-            *copies += 1;
-            // Only now, so that the message is in at least one of the queues.
-            scan.delete(message).await.map_err(|error| format!("{id} was sent to the parking queue, but: {error}"))?;
-        }
-    }
-    scan.release().await?;
+    let mut found = HashSet::new();
+    let mut moved = BTreeMap::new();
+    let outcome = move_messages(&mut scan, &parking_queue, wanted, &mut found, &mut moved).await;
+    // These are reported also after an error, because they are no longer in the dead-letter queue.
     for ((id, _), copies) in &moved {
         println!("{id}  {copies}×  moved to the parking queue");
     }
-    Ok(report_missing(wanted, moved.keys().map(|(id, _)| *id)))
+    scan.release().await?;
+    outcome?;
+    Ok(report_missing(wanted, &found))
+}
+
+/// Moves the messages, and counts the copies by id and body.
+async fn move_messages<'w>(
+    scan: &mut Scan<'_>,
+    parking_queue: &str,
+    wanted: &[&'w str],
+    found: &mut HashSet<&'w str>,
+    moved: &mut BTreeMap<(&'w str, Vec<u8>), usize>,
+) -> Result<(), Box<dyn Error>> {
+    while let Some(messages) = scan.next().await? {
+        for message in &messages {
+            let [id, ..] = names(message, wanted)[..] else { continue };
+            found.extend(names(message, wanted));
+            let key = (id, body(message).into_owned());
+            if !moved.contains_key(&key) {
+                send(scan.aws, parking_queue, message).await?;
+            }
+            *moved.entry(key).or_insert(0) += 1;
+            // Only now, so that the message is in at least one of the queues.
+            scan.delete(message).await.map_err(|error| format!("{id} is now in both queues: {error}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Sends a message as it is: its body, its attributes and its trace header.
@@ -220,8 +232,7 @@ async fn send(aws: &Aws, queue: &str, message: &Message) -> Result<(), Box<dyn E
 }
 
 /// Whether every id was found. Names those that weren't.
-fn report_missing<'a>(wanted: &[&'a str], found: impl Iterator<Item = &'a str>) -> bool {
-    let found: HashSet<_> = found.collect();
+fn report_missing(wanted: &[&str], found: &HashSet<&str>) -> bool {
     let missing: Vec<_> = wanted.iter().copied().filter(|id| !found.contains(id)).collect();
     if !missing.is_empty() {
         eprintln!("bus: no message has the id {}", missing.join(" or "));

@@ -37,10 +37,11 @@ Options:
       --to QUEUE        The parking queue
   -h, --help            Print this help
 
-The credentials and the region come from the environment, the profile in AWS_PROFILE (SSO, too), a container or an instance.
+The credentials and the region come from the environment, the profile in AWS_PROFILE (which can use SSO), a container or
+an instance.
 ";
 
-/// The result of a command. `false` if something failed that was already reported.
+/// The result of a command. `false` if something failed and the failure has already been reported.
 type Outcome = Result<bool, Box<dyn Error>>;
 
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! Shows the events of a bus. A temporary rule sends them to a temporary queue with the same name.
 //!
-//! The queue has tags with its bus and with the time after which it is left over. While `tail` runs, it keeps moving that
-//! time, so that another `tail` removes only what a killed one has left.
+//! The queue has tags with its bus and with the time after which it counts as abandoned. While `tail` runs, it keeps moving
+//! that time, so that another `tail` removes only what a killed one has left.
 
 use std::{
     error::Error,
@@ -10,7 +10,10 @@ use std::{
 };
 
 use aws_sdk_eventbridge::{operation::remove_targets::RemoveTargetsError, types::Target};
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, QueueAttributeName};
+use aws_sdk_sqs::{
+    operation::list_queue_tags::ListQueueTagsError,
+    types::{DeleteMessageBatchRequestEntry, Message, QueueAttributeName},
+};
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -22,19 +25,19 @@ use crate::{
 /// The beginning of the names of the rule and the queue.
 const PREFIX: &str = "scalekit-tail-";
 
-/// The tag with the time in seconds after which a queue and its rule are left over.
+/// The tag with the time in seconds after which a queue and its rule count as abandoned.
 const EXPIRES: &str = "scalekit-tail-expires";
 
 /// The tag with the bus of the rule.
 const BUS: &str = "scalekit-tail-bus";
 
-/// How long a queue is kept after the tag was last set. The clocks of two machines may differ by some minutes.
+/// How long a queue is kept after the tag was last set: long enough that clocks which differ by a few minutes do no harm.
 const LIFE: Duration = Duration::from_mins(15);
 
 /// How often the tag is set.
 const RENEWAL: Duration = Duration::from_mins(1);
 
-/// How long the queue keeps an event, in seconds. It only has to wait for the next receive.
+/// How long the queue keeps an event, in seconds. An event stays in it only until the next receive.
 const RETENTION: &str = "300";
 
 /// The pattern that every event matches.
@@ -72,18 +75,21 @@ pub(crate) async fn tail(aws: &Aws, bus: &str, pattern: Option<&str>, json: bool
     let (subscription, created) = Subscription::create(aws, bus, pattern.unwrap_or(EVERYTHING)).await?;
     let shown = match created {
         Ok(()) => {
-            eprintln!("Showing the events of {bus} until Ctrl-C. The rule may take some seconds to be effective.");
+            eprintln!(
+                "Showing the events of {bus} until Ctrl-C. It may take a few seconds before the rule takes effect."
+            );
             subscription.show(json, &mut stop).await
         }
         Err(error) => Err(error.into()),
     };
     let removed = remove(aws, bus, &subscription.name, &subscription.queue).await;
-    if removed.is_ok() {
-        eprintln!("Removed the rule and the queue.");
+    match &removed {
+        Ok(()) => eprintln!("Removed the rule and the queue."),
+        // This is reported even if showing the events failed, too.
+        Err(error) => eprintln!("bus: {error}; the next tail removes the rule and the queue"),
     }
     shown?;
-    removed?;
-    Ok(true)
+    Ok(removed.is_ok())
 }
 
 impl<'a> Subscription<'a> {
@@ -185,7 +191,7 @@ fn row(body: &str) -> String {
         .join("  ")
 }
 
-/// When a queue is left over that isn't renewed from now on.
+/// The time at which a queue counts as abandoned if it isn't renewed before.
 fn expiry() -> String {
     (seconds_now() + LIFE.as_secs()).to_string()
 }
@@ -198,8 +204,11 @@ fn seconds_now() -> u64 {
 async fn remove_leftovers(aws: &Aws) -> Result<(), String> {
     let found = aws.queues.list_queues().queue_name_prefix(PREFIX).send().await.explain("list queues")?;
     for queue in found.queue_urls() {
-        // Another program may have removed the queue in the meantime.
-        let Ok(tags) = aws.queues.list_queue_tags().queue_url(queue).send().await else { continue };
+        let tags = match aws.queues.list_queue_tags().queue_url(queue).send().await {
+            // Another program has removed the queue in the meantime.
+            Err(error) if error.as_service_error().is_some_and(ListQueueTagsError::is_queue_does_not_exist) => continue,
+            tags => tags.explain("read the tags of a queue")?,
+        };
         let tag = |name| tags.tags().and_then(|tags| tags.get(name));
         let expires = tag(EXPIRES).and_then(|time| time.parse::<u64>().ok());
         let name = queue.rsplit('/').next().unwrap_or_default();

@@ -23,7 +23,7 @@ pub struct Event {
 /// Why there is no such event, or why it can't be changed.
 #[derive(Debug)]
 pub enum EventError {
-    /// The argument is neither the name of an event type nor a file. These event types have similar names.
+    /// The argument is neither the name of an event type nor a file. These event types have similar names, or are all of them.
     Unknown {
         /// The argument.
         argument: String,
@@ -82,10 +82,10 @@ impl Event {
 /// Parses the value of `--count`.
 ///
 /// # Errors
-/// If it isn't a number above 0.
+/// If it isn't a whole number above 0.
 pub fn parse_count(count: &str) -> Result<u64, String> {
     let number = count.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("--count {count}: this should be a number above 0"))
+    number.ok_or_else(|| format!("--count {count}: this should be a whole number above 0"))
 }
 
 /// The members that make a body a new event.
@@ -95,7 +95,7 @@ fn renewal(now: SystemTime, number: u64) -> Vec<Assignment> {
     [format!("id=evt_{nanoseconds}"), format!("occurred_at={time}")].iter().filter_map(|it| it.parse().ok()).collect()
 }
 
-/// The names of the event types that begin like the argument, or of all types.
+/// The names of the event types with the same first segment as the argument, or of all types if there are none.
 fn similar(argument: &str) -> Vec<String> {
     let files = fs::read_dir(SAMPLES).into_iter().flatten().flatten();
     let mut types: Vec<_> = files.filter_map(|file| Some(file.path().file_stem()?.to_str()?.to_owned())).collect();

@@ -87,14 +87,19 @@ impl Options {
             }
         }
         if options.events.is_empty() {
-            return Err("name an event type or a file, such as organization.sso_enabled; --help has the details".into());
+            return Err(
+                "name an event type, such as organization.sso_enabled, or a file; --help has the details".into()
+            );
         }
         Ok(Some(options))
     }
 }
 
 fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
-    let secret = env::var("WEBHOOK_SECRET").unwrap_or_else(|_| DEVELOPMENT_SECRET.to_owned());
+    let secrets = env::var("WEBHOOK_SECRET").unwrap_or_default();
+    // Like the function, this accepts several secrets. Any of them can sign.
+    let separators = |c: char| c.is_whitespace() || c == ',';
+    let secret = secrets.split(separators).find(|secret| !secret.is_empty()).unwrap_or(DEVELOPMENT_SECRET);
     let config =
         Agent::config_builder().http_status_as_error(false).timeout_connect(Some(CONNECT_TIME)).max_redirects(0);
     let agent = Agent::new_with_config(config.build());
@@ -107,7 +112,7 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         for _ in 0..options.count {
             let body =
                 event.body(number, options.count > 1, &options.set).map_err(|error| format!("{name}: {error}"))?;
-            let (status, response) = post(&agent, &options.url, &secret, number, &body)?;
+            let (status, response) = post(&agent, &options.url, secret, number, &body)?;
             let detail: Value = serde_json::from_slice(&body).unwrap_or_default();
             println!("{status} {name} {}", detail["id"].as_str().unwrap_or_default());
             if !(200..300).contains(&status) {
@@ -124,7 +129,7 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
 fn post(agent: &Agent, url: &str, secret: &str, number: u64, body: &[u8]) -> Result<(u16, String), Box<dyn Error>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let id = format!("msg_{}", now.as_nanos() + u128::from(number));
-    let signature = sign(secret.trim(), &id, now.as_secs(), body)
+    let signature = sign(secret, &id, now.as_secs(), body)
         .ok_or("WEBHOOK_SECRET is not a signing secret: it should be `whsec_` and base64")?;
     let request = agent
         .post(url)

@@ -119,9 +119,9 @@ fn an_error_is_a_sentence() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let closed = format!("http://{free}");
     for (arguments, expected) in [
-        (&[][..], "send: name an event type or a file"),
+        (&[][..], "send: name an event type, such as organization.sso_enabled, or a file"),
         (&["role"], "send: `role` is neither an event type nor a file. Event types: role.created, role.deleted,"),
-        (&["user.login", "--count", "0"], "send: --count 0: this should be a number above 0"),
+        (&["user.login", "--count", "0"], "send: --count 0: this should be a whole number above 0"),
         (&["user.login", "--set", "data"], "send: --set data: this should be PATH=VALUE"),
         (&["user.login", "--set", "id.x=1"], "send: user.login: --set: id is not a JSON object"),
         (&["user.login", "--post", "localhost:9000"], "send: --post localhost:9000: this should be a URL"),
