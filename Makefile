@@ -37,7 +37,7 @@ watch: tools build ## Run the function and a local bus until Ctrl-C, and show th
 	@$(EMULATOR_PYTHON) tests/e2e/watch.py
 
 # The packages that have tests and documentation in Rust. The benchmarks have neither. The end-to-end tests test `bus`, which
-# is built alone: the function's own tests would otherwise get the SDK's features that only `bus` uses.
+# is built in a separate step: the function's tests would otherwise be compiled with SDK features that only `bus` uses.
 PACKAGES := -p scalekit-eventbridge -p scalekit-events -p send -p test-support
 
 # Clippy also checks the benchmarks, except `defaults`: its dependencies take long to compile.
@@ -65,12 +65,12 @@ rust: prerequisites
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked --workspace --exclude defaults --all-features --lib --example consumer
 	cargo test --locked $(PACKAGES) --all-features
 
-# The release's own tests run its binaries, that of the other architecture under qemu.
+# The tests of a release run both binaries. The binary for the other architecture runs under qemu.
 release: .tools/cargo-lambda/.installed .tools/emulator/.installed ## Build a release into dist/ and test it
 	@$(WITH_CARGO_LAMBDA) $(EMULATOR_PYTHON) deploy/release.py
 	@$(MAKE) --no-print-directory test-release
 
-test-release: .tools/emulator/.installed
+test-release: .tools/cargo-lambda/.installed .tools/emulator/.installed
 	$(PYTEST) -rs tests/e2e/test_dist.py
 
 bench: .tools/cargo-lambda/.installed ## Measure the function's own work and the whole process, and draw the chart

@@ -1,6 +1,6 @@
 """Writes a release to dist/: for each architecture a zip file that Lambda accepts, and what comes with them.
 
-Everything is the same, byte by byte, for each build of a commit with the same toolchain, in any folder.
+Everything is the same, byte for byte, for each build of a commit with the same toolchain, in any folder.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def _build(architecture: str, crates: list[Crate]) -> bytes:
     output = _TARGET_DIRECTORY / "lambda" / architecture
     flags = [f"--remap-path-prefix={path}={name}" for path, name in _machine_paths(crates).items()]
     flags += ["-C", f"link-arg={_compile_audit_list(crates, architecture)}"]
-    if any(" " in flag for flag in flags):
-        sys.exit(f"A release can't be built in a folder with a space in its name: {ROOT}")
+    if spaced := [flag for flag in flags if " " in flag]:
+        sys.exit(f"A release can't be built with a space in the name of a folder: {', '.join(spaced)}")
     subprocess.run(
         ["cargo", "lambda", "build", "--release", "--locked", "--quiet", "--target", target, "--lambda-dir", output],
         cwd=ROOT,

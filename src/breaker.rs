@@ -30,7 +30,8 @@ struct Failure {
 }
 
 impl Breaker {
-    /// Until when a delivery may try the bus. While the breaker is open, one delivery in five seconds gets a short time.
+    /// Until when a delivery may try the bus. While the breaker is open, one delivery every five seconds may try, for at most
+    /// two seconds.
     ///
     /// # Errors
     /// The error of the last failure if the delivery shouldn't try the bus.
@@ -47,8 +48,8 @@ impl Breaker {
         Ok(until.min(Instant::now() + PROBE_TIME))
     }
 
-    /// Records the result of a delivery that tried the bus until `now`. Only a temporary error opens the breaker: other errors
-    /// are not retried, so they take no time.
+    /// Records the result of a delivery whose try ended at `now`. Only a temporary error opens the breaker: other errors are
+    /// not retried, so they take little time.
     pub fn record(&self, now: SystemTime, error: Option<&AwsError>) {
         let failure = error
             .filter(|error| error.class.is_temporary())

@@ -44,7 +44,7 @@ impl fmt::Display for EventId {
 pub struct Submission<'a, T> {
     origin: T,
     entry: Entry<'a>,
-    /// A transient error until the bus has accepted the entry or refused it for good.
+    /// A temporary error until the bus has accepted the entry or refused it for good.
     result: Mutex<Result<EventId, AwsError>>,
 }
 
@@ -186,7 +186,7 @@ impl Bus {
     /// Puts entries on the bus by several calls at once. Each attempt of a call sets the results of its entries.
     async fn put_all<T: Sync>(&self, submissions: &[Submission<'_, T>], until: Instant) {
         let attempt = async |call, attempts, pause| {
-            // The pause is cut off, too: it begins late if other calls were running.
+            // The timeout covers the pause, too: a call that waited for its turn begins its pause late.
             let outcome = timeout_at(until, async {
                 sleep(pause).await;
                 self.put_open(call).await

@@ -1,12 +1,12 @@
-//! The number of calls that are made at once: more while they succeed, fewer while they fail.
+//! The number of calls that are made at once: fewer after calls that were throttled or failed temporarily, otherwise more.
 
 use std::sync::{Mutex, PoisonError};
 
 /// The most calls at once. With ten entries each and 50 ms a call, they put 2,000 events a second on the bus.
 const MOST_CALLS: usize = 10;
 
-/// The number of calls at once. It adapts like TCP's congestion window: one call more after all of them have succeeded,
-/// half of them after one has failed, and never fewer than one.
+/// The number of calls at once. It adapts similarly to TCP's congestion window: one call more after as many as run at once
+/// have ended, half of them after each that was throttled or failed temporarily, and never fewer than one.
 ///
 /// Lambda runs several environments, and each has its own pace. Together they come close to the rate that the bus accepts,
 /// and leave room for new deliveries.
@@ -16,7 +16,7 @@ pub struct Pace(Mutex<State>);
 #[derive(Debug)]
 struct State {
     calls: usize,
-    /// The calls that succeeded since the number changed.
+    /// The calls that ended otherwise since the number changed.
     successes: usize,
 }
 
@@ -32,7 +32,7 @@ impl Pace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).calls
     }
 
-    /// Counts a call that succeeded.
+    /// Counts a call that was neither throttled nor failed temporarily.
     pub fn speed_up(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.successes += 1;
@@ -41,7 +41,7 @@ impl Pace {
         }
     }
 
-    /// Lowers the number after a call that was throttled or failed.
+    /// Lowers the number after a call that was throttled or failed temporarily.
     pub fn slow_down(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *state = State { calls: 1.max(state.calls / 2), successes: 0 };

@@ -12,10 +12,10 @@ use crate::aws_error::{AwsError, ErrorClass};
 /// The most attempts of one call.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// The limit of the first pause.
+/// The upper bound of the first pause, which is random.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The limit of the longest pauses.
+/// The upper bound that later pauses reach.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1_600);
 
 /// The attempts of one call, and the pauses between them.
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_transient_errors_are_retried_at_most_five_times() {
+    async fn only_temporary_errors_are_retried_at_most_five_times() {
         assert_eq!(attempts(after(60), async |_| Err(transient())).await, (5, Err(transient())));
         for succeeds_at in 1..=5 {
             let call = async |attempt| if attempt == succeeds_at { Ok(attempt) } else { Err(transient()) };

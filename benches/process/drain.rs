@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use test_support::message;
 
 use crate::{BODY, Bench, Result, Subject, bus, bus::Behaviour, count, print_table};
 
@@ -22,6 +23,9 @@ const LARGE_MESSAGES: usize = 6;
 
 /// The entries per second that a bus with a quota accepts.
 const QUOTA: u32 = 500;
+
+/// The trace header of the parked messages.
+const TRACE: &str = "Root=1-68ee1577-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=1";
 
 /// The length of the outage, which begins when half of the messages are on the bus.
 const OUTAGE: Duration = Duration::from_secs(5);
@@ -219,24 +223,8 @@ fn records(messages: usize, bytes: usize) -> Vec<String> {
     let padding = format!(r#"{{"padding": "{}", "#, "x".repeat(bytes.saturating_sub(BODY.len())));
     let body = if bytes > 0 { BODY.replacen('{', &padding, 1) } else { BODY.to_owned() };
     let record = |number: usize| {
-        let record = json!({
-            "messageId": number.to_string(),
-            "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
-            "body": body.replacen("evt_94568078213382471", &format!("{}{number}", bus::ID), 1),
-            "attributes": {
-                "ApproximateReceiveCount": "1",
-                "AWSTraceHeader": "Root=1-68ee1577-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=1",
-                "SentTimestamp": "1760434168000",
-                "SenderId": "AROAEXAMPLE:bench",
-                "ApproximateFirstReceiveTimestamp": "1760434169000",
-            },
-            "messageAttributes": {},
-            "md5OfBody": "00000000000000000000000000000000",
-            "eventSource": "aws:sqs",
-            "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:parking",
-            "awsRegion": "eu-central-1",
-        });
-        record.to_string()
+        let body = body.replacen("evt_94568078213382471", &format!("{}{number}", bus::ID), 1);
+        message(&number.to_string(), &body, Some(TRACE)).to_string()
     };
     (0..messages).map(record).collect()
 }

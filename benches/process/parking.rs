@@ -39,7 +39,8 @@ pub fn measure(bench: &Bench, subjects: &[Subject], rounds: usize) -> Result<()>
 /// The names and the figures of a subject.
 fn figures(bench: &Bench, subject: &Subject, rounds: usize) -> Result<Vec<(String, String)>> {
     let mut rows = Vec::new();
-    for (name, share) in [("", None), (" at 128 MB", bench.share.as_ref().ok())] {
+    let at_share = bench.share.as_ref().ok().map(|share| (" at 128 MB", Some(share)));
+    for (name, share) in [("", None)].into_iter().chain(at_share) {
         let (mut first, mut warm) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let process = start(bench, subject, share)?;

@@ -22,13 +22,13 @@ const STEPS_PER_HOUR: usize = 72_000;
 /// The time after which a failed message is visible again (`VisibilityTimeout`), in steps.
 const INVISIBLE: usize = 6_000;
 
-/// The longest time of an invocation, in steps. In the outage, an invocation always takes this long.
-const INVOCATION: usize = 150;
+/// The longest time of a drain, in steps: 0.9 of 7.5 seconds. In the outage, a drain always takes this long.
+const INVOCATION: usize = 135;
 
 /// The most entries in a call.
 const ENTRIES: usize = 10;
 
-/// The longest pauses after the first throttled attempt and the ones after it, in steps. Further pauses are like the last.
+/// The upper limit of the pause after each throttled attempt, in steps. Later pauses have the last limit.
 const PAUSES: [usize; 5] = [2, 4, 8, 16, 32];
 
 /// The most attempts of a new delivery.
@@ -82,10 +82,10 @@ struct Scenario {
     environments: usize,
 }
 
-/// The goal of the drain, at the quota of a region of medium size.
+/// The default scenario, with the quota of a region of medium size.
 const HOUR: Scenario = Scenario { deliveries: 1_000.0, outage_hours: 1.0, quota: 2_400.0, environments: 5 };
 
-/// What came of it.
+/// The results of one run.
 #[derive(Default)]
 struct Outcome {
     /// The hours from the end of the outage until nothing is parked, unless that takes longer than a day.

@@ -24,11 +24,14 @@ const release: string = app.node.getContext("release");
 const boundary: string = app.node.getContext("boundary");
 const stack = new Stack(app, "scalekit", { description: "Scalekit's webhooks on an event bus" });
 
-const [zip] = readdirSync(release).filter((name) => name.endsWith(`-${ARCHITECTURE}.zip`));
+const [zip, ...others] = readdirSync(release).filter((name) => name.endsWith(`-${ARCHITECTURE}.zip`));
+if (!zip || others.length > 0) {
+  throw new Error(`${release} should have one file that ends with -${ARCHITECTURE}.zip`);
+}
 const code = new Asset(stack, "Code", { path: join(release, zip) });
 const scalekit = new CfnInclude(stack, "Scalekit", {
   templateFile: join(release, "template.json"),
-  // All other parameters remain parameters of the stack, unless they have a value here.
+  // Parameters without a value here remain parameters of the stack.
   parameters: {
     CodeBucket: code.s3BucketName,
     CodeKey: code.s3ObjectKey,

@@ -168,7 +168,9 @@ def test_the_texts_about_the_secret_are_those_of_the_function() -> None:
 def test_the_cost_of_alarms_and_metrics_follows_from_the_template() -> None:
     [alarms] = [row for row in rows(section(OPERATIONS, "## Cost")) if row[0] == "alarms"]
     [metrics] = [row for row in rows(section(OPERATIONS, "## Cost")) if row[0] == "metrics"]
-    default, full = Template(read_template()), Template(read_template(), SilenceHours="24")
+    default = Template(read_template())
+    key = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    full = Template(read_template(), SilenceHours="24", KmsKeyArn=key)
 
     def watched(template: Template) -> int:
         """CloudWatch charges for each metric that an alarm evaluates."""

@@ -42,6 +42,7 @@ STACK_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/66666666-7777-8888-9999-0000000
 KEY_POLICY = json.loads(
     (ROOT / "deploy" / "key-policy.json")
     .read_text()
+    .replace("PARTITION", "aws")
     .replace("ACCOUNT", ACCOUNT)
     .replace("REGION", REGION)
     .replace("STACK", STACK)

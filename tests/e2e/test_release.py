@@ -104,7 +104,7 @@ def test_the_packaged_templates_are_correct_where_they_can_be_deployed(tmp_path:
             capture_output=True,
             text=True,
         )
-        return checked.stdout
+        return checked.stdout + checked.stderr
 
     template, without_function_url = package.write(tmp_path)
     assert lint(template, "us-east-1") == ""

@@ -147,7 +147,7 @@ SELECTED: dict[str, set[str]] = {
     },
     "Failed domain verifications": {"organization.domain_dns_verification_failed"},
     "One environment only": set(EVERYTHING) - {"sso: another environment"},
-    "Changes of who may do what": {
+    "Changes to roles, permissions and memberships": {
         "role.created",
         "role.updated",
         "role.deleted",
@@ -160,7 +160,7 @@ SELECTED: dict[str, set[str]] = {
         "role: a new type",
         "membership: a new type",
     },
-    "Token refreshes that fail, of one provider": {"connected_account.token_refresh_failed"},
+    "Failed token refreshes for one provider": {"connected_account.token_refresh_failed"},
     "A connected account stops working": {
         "status: active to expired",
         "status: active to an unknown status",

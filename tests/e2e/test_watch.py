@@ -67,7 +67,7 @@ class Running:
         return self.errors.read_text() + self.output.read_text()
 
     def wait_for(self, text: str) -> None:
-        wait_for(lambda: text in self.text() or self.process.poll() is not None, f"{text!r} was not printed, which")
+        wait_for(lambda: text in self.text() or self.process.poll() is not None, f"printing {text!r}")
         assert text in self.text(), self.text()
 
     def stop(self, number: signal.Signals) -> int:

@@ -113,7 +113,7 @@ def outcome(options: Options, event: dict[str, Any], matched: bool) -> list[str]
 
 
 def forward(url: str, event: dict[str, Any]) -> str:
-    """Posts an event, and returns the status of the response or the reason why there is none."""
+    """Posts an event. Returns the status of the response, or the error if no response arrived."""
     request = urllib.request.Request(url, json.dumps(event).encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=60) as response:

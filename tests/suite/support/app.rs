@@ -20,6 +20,7 @@ use scalekit_eventbridge::{
 };
 use serde_json::{Value, json};
 use test_support::SignedDelivery;
+pub use test_support::message;
 use tokio::time::Instant;
 use tracing::{Dispatch, instrument::WithSubscriber, level_filters::LevelFilter};
 
@@ -212,30 +213,6 @@ impl App {
 /// The valid body with another event id.
 pub fn body_of(event_id: &str) -> String {
     BODY.replacen("evt_94568078213382471", event_id, 1)
-}
-
-/// A message as it appears in the SQS event that Lambda sends.
-pub fn message(id: &str, body: &str, trace: Option<&str>) -> Value {
-    let mut message = json!({
-        "messageId": id,
-        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
-        "body": body,
-        "attributes": {
-            "ApproximateReceiveCount": "1",
-            "SentTimestamp": "1760434168000",
-            "SenderId": "AROAEXAMPLE:scalekit-eventbridge",
-            "ApproximateFirstReceiveTimestamp": "1760434169000",
-        },
-        "messageAttributes": {},
-        "md5OfBody": "00000000000000000000000000000000",
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:parking",
-        "awsRegion": "eu-central-1",
-    });
-    if let Some(trace) = trace {
-        message["attributes"]["AWSTraceHeader"] = json!(trace);
-    }
-    message
 }
 
 /// The SQS event for a batch of messages.
