@@ -7,14 +7,14 @@
 use std::{
     collections::VecDeque,
     fmt,
-    pin::pin,
+    pin::{Pin, pin},
     slice,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use aws_sdk_eventbridge::{Client, operation::put_events::PutEventsOutput, types::PutEventsResultEntry};
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
@@ -109,7 +109,8 @@ impl Bus {
 
     /// Checks whether the bus exists, for at most a second.
     pub async fn check_exists(&self, now: SystemTime, until: Instant) -> BusStatus {
-        self.check.run(&self.client, &self.name, now, until).await
+        // Boxed because a check is rare and its future is large: otherwise, the future of every delivery would contain it.
+        self.check.run(&self.client, &self.name, now, until).boxed().await
     }
 
     /// Puts one entry on the bus, with up to five attempts.
@@ -118,10 +119,12 @@ impl Bus {
     /// [`AwsError`] if the bus doesn't have it.
     pub async fn put_one(&self, entry: Entry<'_>, now: SystemTime, until: Instant) -> Result<EventId, AwsError> {
         let submission = Submission::new((), entry);
-        let call = slice::from_ref(&submission);
-        // Each attempt has set the result of the submission.
-        let put = async { drop(retry("PutEvents", until, || self.put_open(call)).await) };
-        self.put_and_check(put, call, now, until).await;
+        {
+            let call = slice::from_ref(&submission);
+            // Each attempt sets the result of the submission.
+            let put = pin!(retry("PutEvents", until, || self.put_open(call)).map(drop));
+            self.put_and_check(put, call, now, until).await;
+        }
         submission.into_parts().1
     }
 
@@ -148,7 +151,8 @@ impl Bus {
     /// Several calls run at once, and fewer of them while the bus is throttled or unavailable. A throttled call is repeated
     /// until `until`, any other call up to five times.
     pub async fn put<T: Sync>(&self, submissions: &[Submission<'_, T>], now: SystemTime, until: Instant) {
-        self.put_and_check(self.put_all(submissions, until), submissions, now, until).await;
+        let put = pin!(self.put_all(submissions, until));
+        self.put_and_check(put, submissions, now, until).await;
     }
 
     /// Awaits a put of these entries, and makes sure that the bus exists.
@@ -157,7 +161,7 @@ impl Bus {
     /// concurrently with the put. If a check finds no bus, every result is an error, even if its call succeeded.
     async fn put_and_check<T>(
         &self,
-        put: impl Future<Output = ()>,
+        put: Pin<&mut impl Future<Output = ()>>,
         submissions: &[Submission<'_, T>],
         now: SystemTime,
         until: Instant,
@@ -166,12 +170,11 @@ impl Bus {
             self.check_exists(now, until).await;
         }
         if !self.check.is_missing() {
-            let puts = pin!(put);
             if self.check.take_due(now) {
                 let check = pin!(self.check_exists(now, until));
-                tokio::join!(puts, check);
+                tokio::join!(put, check);
             } else {
-                puts.await;
+                put.await;
             }
         }
         // The check of a concurrent delivery may have found that the bus is missing.

@@ -1,5 +1,8 @@
 //! The Lambda function: reads the environment, connects to AWS, and serves invocations.
 
+// The future of an invocation contains the futures of the SDK's calls, so its type is deeper than the default limit.
+#![recursion_limit = "256"]
+
 use std::{env, io, panic, process::ExitCode, sync::Arc, time::SystemTime};
 
 use aws_config::{Region, SdkConfig};

@@ -16,6 +16,7 @@ use aws_sdk_secretsmanager::{
     Client,
     operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput},
 };
+use futures_util::FutureExt;
 use serde_json::value::RawValue;
 use tokio::{sync::MutexGuard, time::Instant};
 use zeroize::Zeroizing;
@@ -244,7 +245,8 @@ impl Keyring {
         }
         *read_at = now;
         let last = self.keys();
-        match stored.read(&last, now).await {
+        // Boxed because a read is rare and its future is large: otherwise, the future of every delivery would contain it.
+        match stored.read(&last, now).boxed().await {
             Ok(keys) => *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys),
             Err(error) if last.valid_at(now).next().is_some() => {
                 tracing::warn!(%error, "could not get a usable key from the signing secret; the keys in memory stay in use");
