@@ -129,6 +129,6 @@ prerequisites:
 
 missing = { echo "This needs $(1)." >&2; exit 1; }
 
-clean: ## Remove everything that these commands created
+clean: ## Remove what these commands built and installed
 	cargo clean
 	rm -rf .tools .aws-sam dist

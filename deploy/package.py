@@ -13,10 +13,10 @@ from samtranslator.yaml_helper import yaml_parse
 
 SOURCE = Path(__file__).resolve().parents[1] / "template.yaml"
 
-# The names of the files, and whether the template in it has function URLs.
+# The name of each file, and whether its template can create a function URL.
 FILES = {"template.json": True, "template-without-function-url.json": False}
 
-# CloudFormation accepts this many bytes in a request. It reads anything larger from S3.
+# The most bytes of a template that CloudFormation accepts in a request. A larger one must be uploaded to S3 first.
 MAX_BYTES = 51_200
 
 _CODE_PARAMETERS = {
@@ -36,11 +36,11 @@ _CODE_PARAMETERS = {
         "MaxLength": 1024,
     },
 }
-_CODE_LABELS = {"CodeBucket": {"default": "Bucket of the code"}, "CodeKey": {"default": "Key of the code"}}
+_CODE_LABELS = {"CodeBucket": {"default": "Code bucket"}, "CodeKey": {"default": "Object key of the code"}}
 
 
 def package(*, function_url: bool = True) -> dict[str, Any]:
-    """The template as CloudFormation creates it, without any transform."""
+    """The template after the SAM transform, so that CloudFormation can deploy it without one."""
     template = yaml_parse(SOURCE.read_text())
     template["Parameters"] = _CODE_PARAMETERS | template["Parameters"]
     form = template["Metadata"]["AWS::CloudFormation::Interface"]
@@ -51,9 +51,10 @@ def package(*, function_url: bool = True) -> dict[str, Any]:
     for setting in ("BuildMethod", "BuildProperties"):
         del function["Metadata"][setting]
 
-    # SAM reads the partition from the name of the region. No ARN in the template depends on that.
+    # SAM derives the partition from the region. Any region will do, because no ARN in the template depends on it.
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-    # The third argument would load AWS's managed policies for a role of SAM's own, but the template defines the role.
+    # The third argument loads AWS's managed policies, which SAM needs only for a role that it generates. This template
+    # defines the role.
     packaged = transform(template, {}, None)
     for resource in packaged["Resources"].values():
         tags = resource["Properties"].get("Tags", [])
@@ -64,14 +65,14 @@ def package(*, function_url: bool = True) -> dict[str, Any]:
 
 def _without_function_url(template: dict[str, Any]) -> dict[str, Any]:
     """The template for regions that don't have `AWS::Lambda::Url`: CloudFormation rejects a template with an unknown
-    type, even if no such resource is created. Its endpoint is always an HTTP API."""
+    type, even if no such resource is created. In the returned template, the endpoint is always an HTTP API."""
     without = copy.deepcopy(template)
     without["Parameters"]["Ingress"] |= {
         "Description": "The kind of endpoint that Scalekit posts to. This template has no function URL.",
         "Default": "HttpApi",
         "AllowedValues": ["HttpApi"],
     }
-    # The conditions that this one value of the parameter decides.
+    # The conditions that compare `Ingress` with a value, and their results.
     decided = {
         name: condition["Fn::Equals"][1] == "HttpApi"
         for name, condition in template["Conditions"].items()
@@ -94,17 +95,17 @@ def _without_function_url(template: dict[str, Any]) -> dict[str, Any]:
             if item.get("Condition") in decided:
                 del item["Condition"]
         without[section] = resolve(items)
-    # Nothing may refer to a parameter that has only one value.
+    # Possibly nothing refers to the parameter `Ingress` anymore. cfn-lint would report that (W2001).
     without["Metadata"]["cfn-lint"] = {"config": {"ignore_checks": ["W2001"]}}
-    referred = json.dumps(without["Conditions"])
+    conditions_json = json.dumps(without["Conditions"])
     for name in decided:
-        if json.dumps({"Condition": name}) not in referred:
+        if json.dumps({"Condition": name}) not in conditions_json:
             del without["Conditions"][name]
     return without
 
 
 def serialize(template: dict[str, Any]) -> str:
-    """JSON with one line for each parameter, resource and output: small, and two versions can still be compared."""
+    """Compact JSON with one line for each entry of a section, so that two versions can be compared line by line."""
 
     def compact(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"))
@@ -123,7 +124,7 @@ def write(directory: Path) -> list[Path]:
     for name, function_url in FILES.items():
         text = serialize(package(function_url=function_url))
         if len(text.encode()) > MAX_BYTES:
-            raise SystemExit(f"{name} has {len(text.encode())} bytes. CloudFormation accepts {MAX_BYTES} in a request.")
+            raise SystemExit(f"{name} has {len(text.encode())} bytes. CloudFormation accepts at most {MAX_BYTES} in a request.")
         (directory / name).write_text(text)
         paths.append(directory / name)
     return paths

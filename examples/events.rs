@@ -1,5 +1,5 @@
-//! Writes the envelopes in `events/` and the events in `events/delivered/` from the bodies in `events/bodies/`:
-//! `make events`.
+//! Generates samples from the bodies in `events/bodies/`: the Lambda events in `events/`, `events/transports/` and
+//! `events/refused/`, and the events on the bus in `events/delivered/`. `make events` runs it.
 
 use std::{fs, path::Path};
 

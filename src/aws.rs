@@ -1,4 +1,5 @@
-//! The SDK's configuration: AWS's own variables and files, as `aws_config` reads them, with our HTTP client and time limits.
+//! Loads the configuration of the AWS SDK from AWS's environment variables and files with `aws_config`. The HTTP client and
+//! the timeouts are the function's own, and the function makes the retries itself.
 
 use std::time::Duration;
 
@@ -15,17 +16,19 @@ use aws_config::{
 
 use crate::{config::ConfigError, http_client::http_client};
 
-/// The longest time for making a connection.
-const CONNECT_TIME: Duration = Duration::from_secs(1);
+/// The longest time for connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest time for one attempt of a call, with its connection.
-const ATTEMPT_TIME: Duration = Duration::from_millis(2_500);
+/// The longest time for one attempt of a call, which includes connecting.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// Loads the configuration.
 ///
-/// Region and credentials come from the environment, a profile or a container, in the SDK's own order. The SDK would also
-/// try a web identity and the metadata service of EC2. A Lambda function has neither, and elsewhere each attempt would wait
-/// for a second before it failed.
+/// The region comes from the environment or a profile, and the credentials from the environment, a profile or a
+/// container. The SDK would also try a web identity and the metadata service of EC2. A Lambda function has neither. On a
+/// machine without the metadata service, each attempt to reach it would take a second to fail.
+///
+/// `variable` is only used for the variables about certificates. `aws_config` reads the environment itself.
 ///
 /// # Errors
 /// [`ConfigError`] if there is no region, or `AWS_CA_BUNDLE` can't be used.
@@ -56,5 +59,5 @@ pub async fn load(variable: impl Fn(&str) -> Option<String>) -> Result<SdkConfig
 /// The time limits of one attempt. [`retry`](crate::retry::retry) makes the attempts.
 #[must_use]
 pub fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder().connect_timeout(CONNECT_TIME).operation_attempt_timeout(ATTEMPT_TIME).build()
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build()
 }

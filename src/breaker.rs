@@ -1,7 +1,8 @@
-//! A circuit breaker: whether a delivery should try the bus, or be parked at once because the bus has just failed.
+//! A circuit breaker. It decides whether a delivery tries the bus, or is parked at once because the bus has just failed.
+//! Each execution environment has its own.
 //!
-//! A delivery that the bus doesn't accept spends up to five seconds on retries before it is parked. If every delivery of an
-//! outage did that, 1,000 deliveries a second would occupy 5,000 environments.
+//! A delivery that the bus doesn't accept spends up to five seconds on retries before it is parked. If every delivery
+//! during an outage did that, 1,000 deliveries a second would occupy 5,000 environments.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -15,10 +16,10 @@ use crate::aws_error::AwsError;
 /// The time from a failure to the next delivery that tries the bus.
 const OPEN_TIME: Duration = Duration::from_secs(5);
 
-/// The longest time that this delivery tries the bus.
+/// The longest time for which the one delivery that an open breaker admits tries the bus.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
-/// The state of the breaker: closed while the bus accepts events, open after it has failed.
+/// The breaker is open after a temporary error, and closed at first and after any other result.
 #[derive(Debug, Default)]
 pub struct Breaker(Mutex<Option<Failure>>);
 
@@ -30,17 +31,17 @@ struct Failure {
 }
 
 impl Breaker {
-    /// Until when a delivery may try the bus. While the breaker is open, one delivery every five seconds may try, for at most
-    /// two seconds.
+    /// Returns the time until which a delivery may try the bus. While the breaker is open, it admits one delivery every five
+    /// seconds, for at most two seconds.
     ///
     /// # Errors
-    /// The error of the last failure if the delivery shouldn't try the bus.
+    /// If the delivery shouldn't try the bus: an error of the same class as the last failure, with that failure in its text.
     pub fn admit(&self, now: SystemTime, until: Instant) -> Result<Instant, AwsError> {
         let mut failure = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(failure) = &mut *failure else { return Ok(until) };
-        // A time further away than the open time means that the clock was set back.
+        // If the time is further in the future than that, the clock was set back, so it is ignored.
         if now < failure.probe_at && failure.probe_at <= now + OPEN_TIME {
-            let message = format!("PutEvents was not called, because it has just failed: {}", failure.error);
+            let message = format!("PutEvents was not called, because the last call failed: {}", failure.error);
             return Err(AwsError::new(failure.error.class, message));
         }
         // Of several deliveries at once, only one tries the bus.
@@ -78,7 +79,7 @@ mod tests {
                 "for a short time"
             }
             Err(error) => {
-                let message = "PutEvents was not called, because it has just failed: PutEvents: Unavailable";
+                let message = "PutEvents was not called, because the last call failed: PutEvents: Unavailable";
                 assert_eq!(error, AwsError::transient(message));
                 "no"
             }

@@ -1,4 +1,4 @@
-//! The event bus: puts entries on it, and proves that they are there.
+//! The event bus: puts entries on it, and checks the results.
 //!
 //! A successful `PutEvents` proves nothing by itself: it can contain failed entries, and it also succeeds for a bus that
 //! doesn't exist. Only this module makes an [`EventId`], and only if the entry has no error, the response is consistent, and
@@ -29,7 +29,7 @@ use crate::{
 /// The most entries that `PutEvents` accepts in one call.
 const MAX_ENTRIES: usize = 10;
 
-/// EventBridge's id of an event that it accepted: the proof that the bus has it.
+/// EventBridge's id of an event that it accepted, for a bus that isn't known to be missing: the proof that the bus has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventId(String);
 
@@ -55,10 +55,10 @@ impl<'a, T> Submission<'a, T> {
         Self { origin, entry, result: Mutex::new(Err(AwsError::transient("PutEvents: not called"))) }
     }
 
-    /// The origin, and the proof that the bus has the entry.
+    /// The origin, and the id of the event on the bus.
     ///
     /// # Errors
-    /// [`AwsError`] in the place of the proof if the bus doesn't have the entry.
+    /// [`AwsError`] instead of the id if the bus hasn't confirmed the entry.
     pub fn into_parts(self) -> (T, Result<EventId, AwsError>) {
         (self.origin, self.result.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
@@ -116,7 +116,7 @@ impl Bus {
     /// Puts one entry on the bus, with up to five attempts.
     ///
     /// # Errors
-    /// [`AwsError`] if the bus doesn't have it.
+    /// [`AwsError`] if the bus hasn't confirmed it.
     pub async fn put_one(&self, entry: Entry<'_>, now: SystemTime, until: Instant) -> Result<EventId, AwsError> {
         let submission = Submission::new((), entry);
         {
@@ -128,11 +128,12 @@ impl Bus {
         submission.into_parts().1
     }
 
-    /// Puts one entry on the bus like [`put_one`](Self::put_one), unless that has just failed for another entry: then it
-    /// fails at once. So deliveries that can be parked instead are parked without a delay while the bus is unavailable.
+    /// Puts one entry on the bus like [`put_one`](Self::put_one). If another entry has just failed with a temporary error,
+    /// it fails without a call, except for one entry every five seconds. Deliveries are then parked without a delay while
+    /// the bus is unavailable.
     ///
     /// # Errors
-    /// [`AwsError`] if the bus doesn't have it.
+    /// [`AwsError`] if the bus hasn't confirmed it.
     pub async fn put_one_or_fail_fast(
         &self,
         entry: Entry<'_>,
@@ -148,17 +149,17 @@ impl Bus {
 
     /// Puts entries on the bus, in as few calls as the limits of `PutEvents` allow, and fills in their results.
     ///
-    /// Several calls run at once, and fewer of them while the bus is throttled or unavailable. A throttled call is repeated
-    /// until `until`, any other call up to five times.
+    /// Several calls run at once, and fewer of them while EventBridge throttles calls or is unavailable. A throttled call is
+    /// retried until `until`. A call that fails with another temporary error gets up to five attempts.
     pub async fn put<T: Sync>(&self, submissions: &[Submission<'_, T>], now: SystemTime, until: Instant) {
         let put = pin!(self.put_all(submissions, until));
         self.put_and_check(put, submissions, now, until).await;
     }
 
-    /// Awaits a put of these entries, and makes sure that the bus exists.
+    /// Awaits a put of these entries, and checks whether the bus exists if that is due.
     ///
-    /// If the bus is known to be missing, its existence is checked again first. If the next check is due, it runs
-    /// concurrently with the put. If a check finds no bus, every result is an error, even if its call succeeded.
+    /// If the bus is known to be missing, it is checked first. Otherwise, the check runs concurrently with the put. If a check
+    /// finds no bus, every result is an error, even if its call succeeded.
     async fn put_and_check<T>(
         &self,
         put: Pin<&mut impl Future<Output = ()>>,
@@ -189,7 +190,7 @@ impl Bus {
     /// Puts entries on the bus by several calls at once. Each attempt of a call sets the results of its entries.
     async fn put_all<T: Sync>(&self, submissions: &[Submission<'_, T>], until: Instant) {
         let attempt = async |call, attempts, pause| {
-            // The timeout covers the pause, too: a call that waited for its turn begins its pause late.
+            // The timeout includes the pause. If the call had to wait for its turn, the pause could end after `until`.
             let outcome = timeout_at(until, async {
                 sleep(pause).await;
                 self.put_open(call).await
@@ -211,7 +212,7 @@ impl Bus {
             match outcome {
                 Err(error) if error.class.is_temporary() => {
                     self.pace.slow_down();
-                    // The call spends its pause as one of the running calls, so that the whole put slows down.
+                    // During its pause, the call still counts as one of the running calls, so fewer calls are made.
                     if let Some(pause) = attempts.pause_after(&error, until) {
                         waiting.push_back((call, attempts, pause));
                     }
@@ -297,7 +298,7 @@ fn calls<'s, 'a, T>(submissions: &'s [Submission<'a, T>]) -> impl Iterator<Item 
 /// The result of each entry of a successful call, in the order of the entries.
 ///
 /// # Errors
-/// [`AwsError`] if the response isn't about this number of entries.
+/// [`AwsError`] if the response has another number of entries.
 fn read_results(output: &PutEventsOutput, count: usize) -> Result<Vec<Result<EventId, AwsError>>, AwsError> {
     let answered = output.entries().len();
     if answered != count {

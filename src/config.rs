@@ -1,4 +1,4 @@
-//! The configuration by environment variables. All of them are checked before anything starts.
+//! The configuration, read from environment variables. All of them are checked before the function accepts an invocation.
 
 use std::{fmt, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A reserved variable that Lambda sets in every function. `cargo lambda watch` and emulators don't set it.
-const ON_LAMBDA: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
+const INITIALIZATION_TYPE: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
 
 /// The tolerance above which there is a warning: a recorded delivery can be replayed for that long.
 const WIDE_TOLERANCE_SECONDS: u64 = 3600;
@@ -22,7 +22,7 @@ pub struct Config {
     /// `EVENT_SOURCE`
     pub source: String,
     /// `WEBHOOK_SECRET` or `WEBHOOK_SECRET_ARN`
-    pub secret: Secret,
+    pub secret: SecretSource,
     /// Whether the function runs on Lambda, where the development secret is refused.
     pub on_lambda: bool,
     /// `WEBHOOK_TOLERANCE_SECONDS`
@@ -37,16 +37,16 @@ pub struct Config {
     pub dead_letter_queue_url: Option<String>,
 }
 
-/// The origin of the signing keys: exactly one of the two.
+/// Where the signing keys come from. Exactly one of the two variables must be set.
 #[derive(Debug)]
-pub enum Secret {
+pub enum SecretSource {
     /// `WEBHOOK_SECRET`: the keys themselves.
     Keys(Vec<Key>),
     /// `WEBHOOK_SECRET_ARN`: a secret in AWS Secrets Manager.
     Arn(String),
 }
 
-/// A variable with an invalid value. The error never contains a secret.
+/// A variable that is missing or has an invalid value. The error doesn't contain anything that looks like a signing secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The variable.
@@ -78,15 +78,15 @@ impl Config {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut errors = Vec::new();
-        let bus = collect(&mut errors, bus(variable("EVENT_BUS_NAME")));
-        let source = collect(&mut errors, source(variable("EVENT_SOURCE")));
-        let on_lambda = variable(ON_LAMBDA).is_some();
+        let bus = ok_or_push(&mut errors, bus(variable("EVENT_BUS_NAME")));
+        let source = ok_or_push(&mut errors, source(variable("EVENT_SOURCE")));
+        let on_lambda = variable(INITIALIZATION_TYPE).is_some();
         let secret = secret(variable("WEBHOOK_SECRET"), variable("WEBHOOK_SECRET_ARN"), on_lambda);
-        let secret = collect(&mut errors, secret);
-        let tolerance = collect(&mut errors, tolerance(variable("WEBHOOK_TOLERANCE_SECONDS")));
-        let unknown_events = collect(&mut errors, unknown_events(variable("UNKNOWN_EVENTS").as_deref()));
-        let environment_id = collect(&mut errors, environment_id(variable("ENVIRONMENT_ID")));
-        let mut queue_url = |name| collect(&mut errors, queue_url(name, variable(name)));
+        let secret = ok_or_push(&mut errors, secret);
+        let tolerance = ok_or_push(&mut errors, tolerance(variable("WEBHOOK_TOLERANCE_SECONDS")));
+        let unknown_events = ok_or_push(&mut errors, unknown_events(variable("UNKNOWN_EVENTS").as_deref()));
+        let environment_id = ok_or_push(&mut errors, environment_id(variable("ENVIRONMENT_ID")));
+        let mut queue_url = |name| ok_or_push(&mut errors, queue_url(name, variable(name)));
         let parking_queue_url = queue_url("PARKING_QUEUE_URL");
         let dead_letter_queue_url = queue_url("DEAD_LETTER_QUEUE_URL");
         let config = move || {
@@ -105,7 +105,8 @@ impl Config {
         config().ok_or(errors)
     }
 
-    /// Checks what can only be checked with the region that the SDK found: `PutEvents` refuses a bus in another region.
+    /// Checks that a bus that is given by its ARN is in the function's region, because `PutEvents` refuses a bus in
+    /// another region. This is a separate step because only the SDK's configuration contains the region.
     ///
     /// # Errors
     /// [`ConfigError`] if the bus is in another region.
@@ -113,7 +114,7 @@ impl Config {
         match bus_region(&self.bus) {
             Some(bus_region) if bus_region != region => {
                 let reason = format!(
-                    "holds `{}`, a bus in another region; it should hold a bus in the function's region, {region}",
+                    "holds `{}`, a bus in another region; it should hold the name or the ARN of a bus in the function's region, {region}",
                     self.bus
                 );
                 Err(ConfigError::new("EVENT_BUS_NAME", reason))
@@ -130,14 +131,14 @@ impl Config {
         if seconds > WIDE_TOLERANCE_SECONDS {
             warnings.push(format!(
                 "WEBHOOK_TOLERANCE_SECONDS: a recorded delivery can be replayed for {seconds} s; \
-                 at most {WIDE_TOLERANCE_SECONDS} is advised, 300 is the default"
+                 use at most {WIDE_TOLERANCE_SECONDS} s; the default is 300"
             ));
         }
         warnings
     }
 }
 
-fn collect<T>(errors: &mut Vec<ConfigError>, value: Result<T, ConfigError>) -> Option<T> {
+fn ok_or_push<T>(errors: &mut Vec<ConfigError>, value: Result<T, ConfigError>) -> Option<T> {
     value.map_err(|error| errors.push(error)).ok()
 }
 
@@ -157,18 +158,20 @@ fn bus(value: Option<String>) -> Result<String, ConfigError> {
     let name = match value.split(':').collect::<Vec<_>>()[..] {
         ["arn", _, service, _, _, bus] if service == "eventsv2" || bus.starts_with("event-busv2/") => {
             return Err(error(format!(
-                "{}, a Custom Event Bus, which has subscribers instead of rules; it should hold the name or the ARN of an event bus with rules",
+                "{}, a bus of EventBridge's newer kind (Custom Event Bus), which has subscribers instead of rules; it should hold the name or the ARN of an event bus with rules",
                 holds(&value)
             )));
         }
-        ["arn", partition, "events", region, account, bus] if is_location(partition, region, account) => {
+        ["arn", partition, "events", region, account, bus] if are_arn_parts(partition, region, account) => {
             bus.strip_prefix("event-bus/").unwrap_or_default()
         }
         _ => &value,
     };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
-    if !(1..=256).contains(&name.len()) || !name.bytes().all(is_name) {
-        return Err(error(format!("{}, which is neither; it {should}", holds(&value))));
+    let is_valid = (1..=256).contains(&name.len()) && name.bytes().all(is_name);
+    // A secret is a valid name, and the name would be logged.
+    if !is_valid || secret::looks_like_signing_secrets(name) {
+        return Err(error(format!("{}; it {should}", holds(&value))));
     }
     Ok(value)
 }
@@ -179,7 +182,7 @@ fn bus_region(bus: &str) -> Option<&str> {
 }
 
 /// Whether these can be the partition, region and account of an ARN.
-fn is_location(partition: &str, region: &str, account: &str) -> bool {
+fn are_arn_parts(partition: &str, region: &str, account: &str) -> bool {
     let is_word =
         |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     partition.starts_with("aws") && is_word(partition) && is_word(region) && is_account(account)
@@ -188,29 +191,33 @@ fn is_location(partition: &str, region: &str, account: &str) -> bool {
 fn source(value: Option<String>) -> Result<String, ConfigError> {
     let value = value.unwrap_or_else(|| "scalekit".to_owned());
     let error = |why| {
-        let reason = format!("{}, {why}; it should hold 1 to 256 characters, such as `scalekit`", holds(&value));
+        let reason = format!("{}{why}; it should hold 1 to 256 characters, such as `scalekit`", holds(&value));
         Err(ConfigError::new("EVENT_SOURCE", reason))
     };
     match value.chars().count() {
-        _ if value.starts_with("aws.") => error("but sources that start with `aws.` are AWS's own"),
-        _ if value.chars().any(char::is_control) => error("with a control character in it"),
+        // The source is a part of every event.
+        _ if secret::looks_like_signing_secrets(&value) => error(""),
+        _ if value.starts_with("aws.") => error(", but sources that start with `aws.` are AWS's own"),
+        _ if value.chars().any(char::is_control) => error(", which contains a control character"),
         1..=256 => Ok(value),
-        length => error(&format!("which is {length} characters long")),
+        length => error(&format!(", which is {length} characters long")),
     }
 }
 
-fn secret(secrets: Option<String>, arn: Option<String>, on_lambda: bool) -> Result<Secret, ConfigError> {
+fn secret(secrets: Option<String>, arn: Option<String>, on_lambda: bool) -> Result<SecretSource, ConfigError> {
     let error = |reason: String| Err(ConfigError::new("WEBHOOK_SECRET", reason));
     let should =
         "should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
     match (secrets, arn) {
-        (None, None) => error(format!("is not set, and neither is WEBHOOK_SECRET_ARN; set one of them; it {should}")),
+        (None, None) => {
+            error(format!("is not set, and neither is WEBHOOK_SECRET_ARN; set one of them; this one {should}"))
+        }
         (Some(_), Some(_)) => error("is set, and so is WEBHOOK_SECRET_ARN; set only one of them".into()),
         (Some(secrets), None) => match secret::parse(&secrets, on_lambda).into_iter().collect() {
-            Ok(keys) => Ok(Secret::Keys(keys)),
-            Err(reason) => error(format!("can't be used: {reason}; it {should}")),
+            Ok(keys) => Ok(SecretSource::Keys(keys)),
+            Err(reason) => error(format!("can't be used: {reason}; the variable {should}")),
         },
-        (None, Some(arn)) => secret_arn(arn).map(Secret::Arn),
+        (None, Some(arn)) => secret_arn(arn).map(SecretSource::Arn),
     }
 }
 
@@ -218,7 +225,7 @@ fn secret_arn(arn: String) -> Result<String, ConfigError> {
     let error = |reason| Err(ConfigError::new("WEBHOOK_SECRET_ARN", reason));
     match arn.split(':').collect::<Vec<_>>()[..] {
         ["arn", partition, "secretsmanager", region, account, "secret", name]
-            if is_location(partition, region, account)
+            if are_arn_parts(partition, region, account)
                 && !name.is_empty()
                 && !secret::looks_like_signing_secrets(name) =>
         {
@@ -226,7 +233,7 @@ fn secret_arn(arn: String) -> Result<String, ConfigError> {
         }
         ["arn", _, "secretsmanager", _, _, "secret", _, _, ..] => error(format!(
             "{}, an ARN with a suffix as in Amazon ECS (`:key:stage:version`); it should hold the secret's ARN without \
-             the suffix: every member of a JSON object is read",
+             the suffix. If the secret is a JSON object, the function finds the signing secrets in it",
             holds(&arn)
         )),
         _ => {
@@ -290,7 +297,7 @@ fn queue_url(variable: &'static str, value: Option<String>) -> Result<Option<Str
     match parts[..] {
         [host, account, name] if !host.is_empty() && is_account(account) && is_queue_name(name) => Ok(Some(url)),
         [_, _, name] if name.ends_with(".fifo") => error(format!(
-            "{}, a FIFO queue; it should hold the URL of a standard queue, because messages need no order",
+            "{}, a FIFO queue; it should hold the URL of a standard queue, because the function sends no message group id",
             holds(&url)
         )),
         _ => error(format!(
@@ -316,25 +323,25 @@ mod tests {
     const OTHER_SECRET: &str = "whsec_c29tZS1vdGhlci1zZWNyZXQtb2Ytb3Vycw==";
     const ARN: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:scalekit-AbCdEf";
 
-    /// Reads these variables, and valid values for the required ones.
+    /// Reads a configuration with these variables. Required variables that aren't among them get valid values.
     fn read(changes: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
-        let least = [("EVENT_BUS_NAME", "scalekit-events"), ("WEBHOOK_SECRET", SECRET)];
+        let required = [("EVENT_BUS_NAME", "scalekit-events"), ("WEBHOOK_SECRET", SECRET)];
         Config::read(|name| {
-            let set = changes.iter().chain(&least).find(|(variable, _)| *variable == name);
+            let set = changes.iter().chain(&required).find(|(variable, _)| *variable == name);
             set.map(|(_, value)| (*value).to_owned())
         })
     }
 
     /// Expects that a variable's value is refused with this error alone.
     #[track_caller]
-    fn refused(variable: &'static str, value: &str, reason: &str) {
+    fn assert_refused(variable: &'static str, value: &str, reason: &str) {
         assert_eq!(read(&[(variable, value)]).unwrap_err(), [ConfigError::new(variable, reason)], "{value:?}");
     }
 
-    fn keys(config: &Config) -> usize {
+    fn key_count(config: &Config) -> usize {
         match &config.secret {
-            Secret::Keys(keys) => keys.len(),
-            Secret::Arn(arn) => panic!("read from {arn}"),
+            SecretSource::Keys(keys) => keys.len(),
+            SecretSource::Arn(arn) => panic!("read from {arn}"),
         }
     }
 
@@ -343,7 +350,7 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!(config.bus, "scalekit-events");
         assert_eq!(config.source, "scalekit");
-        assert_eq!(keys(&config), 1);
+        assert_eq!(key_count(&config), 1);
         assert!(!config.on_lambda);
         assert_eq!(config.tolerance, Duration::from_mins(5));
         assert_eq!(config.unknown_events, UnknownEvents::Forward);
@@ -364,7 +371,7 @@ mod tests {
             ("ENVIRONMENT_ID", "env_74418471961625391"),
             ("PARKING_QUEUE_URL", parking),
             ("DEAD_LETTER_QUEUE_URL", dead_letters),
-            (ON_LAMBDA, "on-demand"),
+            (INITIALIZATION_TYPE, "on-demand"),
         ])
         .unwrap();
         assert_eq!(config.bus, "arn:aws:events:eu-central-1:123456789012:event-bus/scalekit/events");
@@ -387,12 +394,12 @@ mod tests {
             "ENVIRONMENT_ID",
             "PARKING_QUEUE_URL",
             "DEAD_LETTER_QUEUE_URL",
-            ON_LAMBDA,
+            INITIALIZATION_TYPE,
         ];
         let config = read(&optional.map(|variable| (variable, ""))).unwrap();
         assert_eq!((&*config.source, config.tolerance), ("scalekit", Duration::from_mins(5)));
         assert_eq!((&config.parking_queue_url, config.on_lambda), (&None, false));
-        refused("EVENT_BUS_NAME", "", "is not set; it should hold the name or the ARN of an event bus");
+        assert_refused("EVENT_BUS_NAME", "", "is not set; it should hold the name or the ARN of an event bus");
     }
 
     #[test]
@@ -453,8 +460,8 @@ mod tests {
             "https://events.eu-central-1.amazonaws.com/event-bus/a",
             &longer,
         ] {
-            let reason = format!("holds `{bus}`, which is neither; it should hold the name or the ARN of an event bus");
-            refused("EVENT_BUS_NAME", bus, &reason);
+            let reason = format!("holds `{bus}`; it should hold the name or the ARN of an event bus");
+            assert_refused("EVENT_BUS_NAME", bus, &reason);
         }
     }
 
@@ -466,13 +473,13 @@ mod tests {
         }
         let longer = "é".repeat(257);
         for (source, why) in [
-            ("aws.", "but sources that start with `aws.` are AWS's own"),
-            ("aws.events", "but sources that start with `aws.` are AWS's own"),
-            ("a\nb", "with a control character in it"),
-            (&longer, "which is 257 characters long"),
+            ("aws.", ", but sources that start with `aws.` are AWS's own"),
+            ("aws.events", ", but sources that start with `aws.` are AWS's own"),
+            ("a\nb", ", which contains a control character"),
+            (&longer, ", which is 257 characters long"),
         ] {
-            let reason = format!("holds `{source}`, {why}; it should hold 1 to 256 characters, such as `scalekit`");
-            refused("EVENT_SOURCE", source, &reason);
+            let reason = format!("holds `{source}`{why}; it should hold 1 to 256 characters, such as `scalekit`");
+            assert_refused("EVENT_SOURCE", source, &reason);
         }
     }
 
@@ -480,17 +487,17 @@ mod tests {
     fn secrets_are_separated_by_white_space_or_commas() {
         for separator in [" ", ",", ", ", "\n", "\r\n\t", " ,, "] {
             let secrets = format!("{separator}{SECRET}{separator}{OTHER_SECRET}{separator}");
-            assert_eq!(keys(&read(&[("WEBHOOK_SECRET", &secrets)]).unwrap()), 2, "{separator:?}");
+            assert_eq!(key_count(&read(&[("WEBHOOK_SECRET", &secrets)]).unwrap()), 2, "{separator:?}");
         }
     }
 
     #[test]
     fn an_invalid_secret_is_reported_by_its_position() {
-        let should = "it should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
+        let should =
+            "should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
         let development = secret::DEVELOPMENT_SECRET;
-        let reason = |why| format!("{why}; {should}");
+        let reason = |why| format!("{why}; the variable {should}");
         for (secrets, why) in [
-            ("", "is not set, and neither is WEBHOOK_SECRET_ARN; set one of them"),
             (" ,\n", "can't be used: the value contains no signing secret"),
             ("hunter2", "can't be used: secret 1 of 1 is invalid: it does not start with `whsec_`"),
             (
@@ -502,13 +509,13 @@ mod tests {
                 "can't be used: secret 1 of 2 is invalid: its key has 6 bytes instead of 24 to 64",
             ),
         ] {
-            refused("WEBHOOK_SECRET", secrets, &reason(why));
+            assert_refused("WEBHOOK_SECRET", secrets, &reason(why));
         }
         // Outside Lambda, the development secret is valid.
-        assert_eq!(keys(&read(&[("WEBHOOK_SECRET", development)]).unwrap()), 1);
+        assert_eq!(key_count(&read(&[("WEBHOOK_SECRET", development)]).unwrap()), 1);
         let secrets = format!("{SECRET} {development}");
         assert_eq!(
-            read(&[("WEBHOOK_SECRET", &secrets), (ON_LAMBDA, "on-demand")]).unwrap_err(),
+            read(&[("WEBHOOK_SECRET", &secrets), (INITIALIZATION_TYPE, "on-demand")]).unwrap_err(),
             [ConfigError::new(
                 "WEBHOOK_SECRET",
                 reason("can't be used: secret 2 of 2 is the published development secret, which anyone can sign with")
@@ -517,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_the_wrong_variable_is_not_shown() {
+    fn a_secret_in_the_wrong_variable_is_refused_and_not_shown() {
         for variable in [
             "EVENT_BUS_NAME",
             "EVENT_SOURCE",
@@ -526,11 +533,15 @@ mod tests {
             "ENVIRONMENT_ID",
             "PARKING_QUEUE_URL",
         ] {
-            let value = format!("aws.{OTHER_SECRET}");
-            let errors = read(&[(variable, &value)]).unwrap_err();
-            assert_eq!((errors.len(), errors[0].variable), (1, variable));
-            assert!(errors[0].reason.starts_with("holds what looks like a signing secret"), "{errors:?}");
-            assert!(!errors[0].reason.contains(OTHER_SECRET), "{errors:?}");
+            for secret in [SECRET, OTHER_SECRET] {
+                let errors = read(&[(variable, secret)]).unwrap_err();
+                assert_eq!((errors.len(), errors[0].variable), (1, variable));
+                assert!(
+                    errors[0].reason.starts_with("holds what looks like a signing secret; it should"),
+                    "{errors:?}"
+                );
+                assert!(!errors[0].reason.contains(secret), "{errors:?}");
+            }
         }
     }
 
@@ -538,8 +549,8 @@ mod tests {
     fn a_secret_in_secrets_manager() {
         let read = |arn| read(&[("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_ARN", arn)]);
         match read(ARN).unwrap().secret {
-            Secret::Arn(arn) => assert_eq!(arn, ARN),
-            Secret::Keys(keys) => panic!("read {keys:?}"),
+            SecretSource::Arn(arn) => assert_eq!(arn, ARN),
+            SecretSource::Keys(keys) => panic!("read {keys:?}"),
         }
         let should = "it should hold the ARN of a secret in AWS Secrets Manager, \
                       `arn:aws:secretsmanager:{region}:{account}:secret:{name}`";
@@ -577,7 +588,7 @@ mod tests {
             let reason = format!(
                 "holds `{value}`; it should hold a whole number of seconds from 0 to 4294967295, such as `300`"
             );
-            refused("WEBHOOK_TOLERANCE_SECONDS", value, &reason);
+            assert_refused("WEBHOOK_TOLERANCE_SECONDS", value, &reason);
         }
     }
 
@@ -588,7 +599,7 @@ mod tests {
         assert_eq!(
             warnings("3601"),
             ["WEBHOOK_TOLERANCE_SECONDS: a recorded delivery can be replayed for 3601 s; \
-              at most 3600 is advised, 300 is the default"]
+              use at most 3600 s; the default is 300"]
         );
     }
 
@@ -599,7 +610,7 @@ mod tests {
         }
         for value in ["Reject", " reject", "true"] {
             let reason = format!("holds `{value}`; it should hold `forward` (the default) or `reject`");
-            refused("UNKNOWN_EVENTS", value, &reason);
+            assert_refused("UNKNOWN_EVENTS", value, &reason);
         }
     }
 
@@ -612,12 +623,12 @@ mod tests {
             ["production", "ENV_1", " env_1", "env_1\n", "env_1,env_2", "env_", "env_23456789012345678901234567890"]
         {
             let reason = format!("holds `{id}`; it should hold the id of a Scalekit environment, `env_…`");
-            refused("ENVIRONMENT_ID", id, &reason);
+            assert_refused("ENVIRONMENT_ID", id, &reason);
         }
     }
 
     #[test]
-    fn a_queue_is_a_url_of_sqs() {
+    fn a_value_that_is_not_the_url_of_a_queue_is_refused() {
         for variable in ["PARKING_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"] {
             for url in [
                 "parking",
@@ -641,7 +652,7 @@ mod tests {
                     "holds `{url}`; it should hold the URL of an SQS queue, \
                      `https://sqs.{{region}}.amazonaws.com/{{account}}/{{name}}`"
                 );
-                refused(variable, url, &reason);
+                assert_refused(variable, url, &reason);
             }
         }
     }
@@ -649,10 +660,10 @@ mod tests {
     fn a_fifo_queue_is_refused() {
         let url = "https://sqs.eu-central-1.amazonaws.com/123456789012/parking.fifo";
         let reason = format!(
-            "holds `{url}`, a FIFO queue; it should hold the URL of a standard queue, because messages need no order"
+            "holds `{url}`, a FIFO queue; it should hold the URL of a standard queue, because the function sends no message group id"
         );
-        refused("PARKING_QUEUE_URL", url, &reason);
-        refused("DEAD_LETTER_QUEUE_URL", url, &reason);
+        assert_refused("PARKING_QUEUE_URL", url, &reason);
+        assert_refused("DEAD_LETTER_QUEUE_URL", url, &reason);
     }
 
     #[test]
@@ -662,10 +673,10 @@ mod tests {
             "arn:aws:eventsv2:eu-central-1:123456789012:event-bus/a",
         ] {
             let reason = format!(
-                "holds `{bus}`, a Custom Event Bus, which has subscribers instead of rules; \
+                "holds `{bus}`, a bus of EventBridge's newer kind (Custom Event Bus), which has subscribers instead of rules; \
                  it should hold the name or the ARN of an event bus with rules"
             );
-            refused("EVENT_BUS_NAME", bus, &reason);
+            assert_refused("EVENT_BUS_NAME", bus, &reason);
         }
     }
 
@@ -675,7 +686,7 @@ mod tests {
         assert_eq!(check("scalekit"), Ok(()));
         assert_eq!(check("arn:aws:events:eu-central-1:210987654321:event-bus/a"), Ok(()));
         let reason = "holds `arn:aws:events:eu-west-1:123456789012:event-bus/a`, a bus in another region; \
-                      it should hold a bus in the function's region, eu-central-1";
+                      it should hold the name or the ARN of a bus in the function's region, eu-central-1";
         let error = ConfigError::new("EVENT_BUS_NAME", reason);
         assert_eq!(check("arn:aws:events:eu-west-1:123456789012:event-bus/a"), Err(error));
     }
@@ -687,7 +698,7 @@ mod tests {
             let errors = read(&[("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_ARN", &arn)]).unwrap_err();
             let reason = format!(
                 "holds `{arn}`, an ARN with a suffix as in Amazon ECS (`:key:stage:version`); it should hold the \
-                 secret's ARN without the suffix: every member of a JSON object is read"
+                 secret's ARN without the suffix. If the secret is a JSON object, the function finds the signing secrets in it"
             );
             assert_eq!(errors, [ConfigError::new("WEBHOOK_SECRET_ARN", reason)]);
         }

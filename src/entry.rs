@@ -77,7 +77,11 @@ impl<'a> Entry<'a> {
 
 impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the entry for the bus would have {} bytes; the limit is {MAX_ENTRY_BYTES} bytes", self.bytes)
+        write!(
+            f,
+            "the entry for the bus would have at least {} bytes; the limit is {MAX_ENTRY_BYTES} bytes",
+            self.bytes
+        )
     }
 }
 
@@ -143,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_error_names_the_size_and_the_limit() {
-        let text = "the entry for the bus would have 1047553 bytes; the limit is 1047552 bytes";
+        let text = "the entry for the bus would have at least 1047553 bytes; the limit is 1047552 bytes";
         assert_eq!(TooLarge { bytes: 1_047_553 }.to_string(), text);
     }
 }

@@ -23,26 +23,26 @@ use crate::{
     signature::Verified,
 };
 
-/// The most characters that an identifier of Scalekit has.
+/// The maximum length of a Scalekit id, in characters.
 const MAX_IDENTIFIER_LENGTH: usize = 32;
 
 /// The start of an environment's id.
 const ENVIRONMENT_PREFIX: &str = "env_";
 
-/// Whether this is an environment's id, as the setting of a function. Its characters are stricter than the contract's, so
-/// that a typing error is found.
+/// Whether this is a valid value for the variable `ENVIRONMENT_ID`. It allows fewer characters than the contract, so that
+/// typing errors are found.
 #[must_use]
 pub fn is_environment_id(id: &str) -> bool {
     id.len() <= MAX_IDENTIFIER_LENGTH
-        && id.strip_prefix(ENVIRONMENT_PREFIX).is_some_and(|number| {
-            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        && id.strip_prefix(ENVIRONMENT_PREFIX).is_some_and(|suffix| {
+            !suffix.is_empty() && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         })
 }
 
 /// What to do with a well-formed `type` or `object` that the catalogue doesn't list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownEvents {
-    /// Forward the event: the vendor extends its list often, and the delivery is authentic.
+    /// Forward the event: Scalekit extends its list often, and the delivery is authentic.
     Forward,
     /// Report a violation.
     Reject,
@@ -64,7 +64,7 @@ pub struct Event<'a> {
 /// Why an authentic body is not an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventError {
-    /// It isn't a JSON object.
+    /// It isn't a JSON object in UTF-8 with at most 1000 levels.
     Malformed(Malformed),
     /// It is a JSON object that breaks at least one rule. The list is never empty.
     Violations(Vec<Violation>),
@@ -75,12 +75,13 @@ pub enum EventError {
 pub struct Violation {
     /// The JSON Pointer (RFC 6901) of the member, even if the member is missing.
     pub pointer: &'static str,
-    /// The rule. The only values of the event that it can contain are a well-formed `type` or `object` outside the catalogue.
+    /// What is wrong. It quotes nothing from the event except, with [`UnknownEvents::Reject`], a well-formed `type` or
+    /// `object` that the catalogue doesn't list.
     pub detail: Cow<'static, str>,
 }
 
 impl<'a> Event<'a> {
-    /// Parses and validates an authentic body. With an environment's id, events of other environments are violations.
+    /// Parses and validates an authentic body. If `environment_id` is set, an event of another environment is a violation.
     ///
     /// # Errors
     /// [`EventError`]: the place where the body isn't valid JSON, or every violation of the contract.
@@ -156,7 +157,8 @@ impl<'a> Event<'a> {
         self.occurred_at
     }
 
-    /// Where `data` differs from the catalogue. That is no reason to refuse the event.
+    /// Where `data` differs from the type that `scalekit_events::data` declares for it. That is no reason to refuse the
+    /// event.
     ///
     /// Empty when `data` is absent or the type isn't in the catalogue.
     #[must_use]
@@ -168,7 +170,7 @@ impl<'a> Event<'a> {
     }
 }
 
-/// The members that the contract has rules for. The vendor may send others.
+/// The members that the contract has rules for. Scalekit may send others.
 #[derive(Debug, Clone, Copy)]
 enum Member {
     SpecVersion,
@@ -216,7 +218,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Members::default();
-                while let Some(MemberName(member)) = map.next_key()? {
+                while let Some(MemberIndex(member)) = map.next_key()? {
                     if let Some(member) = member {
                         let value = map.next_value()?;
                         members.repeated[member] |= members.values[member].replace(value).is_some();
@@ -233,21 +235,21 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 /// The index of a member, if the contract has rules for it.
-struct MemberName(Option<usize>);
+struct MemberIndex(Option<usize>);
 
-impl<'de> Deserialize<'de> for MemberName {
+impl<'de> Deserialize<'de> for MemberIndex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameVisitor;
 
         impl Visitor<'_> for NameVisitor {
-            type Value = MemberName;
+            type Value = MemberIndex;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a member's name")
             }
 
-            fn visit_str<E>(self, name: &str) -> Result<MemberName, E> {
-                Ok(MemberName(Member::POINTERS.iter().position(|pointer| pointer[1..] == *name)))
+            fn visit_str<E>(self, name: &str) -> Result<MemberIndex, E> {
+                Ok(MemberIndex(Member::POINTERS.iter().position(|pointer| pointer[1..] == *name)))
             }
         }
 
@@ -347,7 +349,7 @@ impl<'a> Check<'a> {
     fn environment_id(&mut self, expected: Option<&str>) -> Option<Cow<'a, str>> {
         let id = self.required(Member::EnvironmentId)?;
         if expected.is_some_and(|expected| expected != id) {
-            self.add_violation(Member::EnvironmentId, "must be the environment that this endpoint is for");
+            self.add_violation(Member::EnvironmentId, "must be the id of the environment that this function accepts");
         }
         Some(self.identifier(Member::EnvironmentId, id, ENVIRONMENT_PREFIX))
     }

@@ -11,7 +11,7 @@ use scalekit_eventbridge::{
     aws,
     bus::Bus,
     bus_check::{BusStatus, CHECK_TIME},
-    config::{Config, ConfigError, Secret},
+    config::{Config, ConfigError, SecretSource},
     function::{Function, Policy},
     invocation::RawEvent,
     log,
@@ -111,10 +111,10 @@ async fn start() -> Result<Function, Error> {
     Ok(function)
 }
 
-fn keyring(secret: Secret, on_lambda: bool, sdk: &SdkConfig) -> Keyring {
+fn keyring(secret: SecretSource, on_lambda: bool, sdk: &SdkConfig) -> Keyring {
     match secret {
-        Secret::Keys(keys) => Keyring::fixed(keys),
-        Secret::Arn(arn) => Keyring::stored(secret::client(sdk, &arn), &arn, on_lambda),
+        SecretSource::Keys(keys) => Keyring::fixed(keys),
+        SecretSource::Arn(arn) => Keyring::stored(secret::client(sdk, &arn), &arn, on_lambda),
     }
 }
 

@@ -1,22 +1,23 @@
-//! The number of calls that are made at once: fewer after calls that were throttled or failed temporarily, otherwise more.
+//! The number of calls that are made at once. It falls after a call that is throttled or fails temporarily, and rises after
+//! other calls.
 
 use std::sync::{Mutex, PoisonError};
 
 /// The most calls at once. With ten entries each and 50 ms a call, they put 2,000 events a second on the bus.
 const MOST_CALLS: usize = 10;
 
-/// The number of calls at once. It adapts similarly to TCP's congestion window: one call more after as many as run at once
-/// have ended, half of them after each that was throttled or failed temporarily, and never fewer than one.
+/// The number of calls at once. Like TCP's congestion window, it rises by one after this many calls in a row were neither
+/// throttled nor failed temporarily, and it is halved after each call that was. It is never less than one.
 ///
-/// Lambda runs several environments, and each has its own pace. Together they come close to the rate that the bus accepts,
-/// and leave room for new deliveries.
+/// Lambda runs several environments, and each has its own pace. Together they approach the rate that the bus accepts. New
+/// deliveries share that rate.
 #[derive(Debug)]
 pub struct Pace(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
     calls: usize,
-    /// The calls that ended otherwise since the number changed.
+    /// The calls since the last change that were neither throttled nor failed temporarily.
     successes: usize,
 }
 

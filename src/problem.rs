@@ -128,9 +128,11 @@ impl Problem {
     fn detail(&self) -> String {
         match self {
             Self::MalformedRequest(reason) => format!("The request can't be read: {reason}."),
-            Self::MethodNotAllowed => "Deliveries are sent with POST.".into(),
+            Self::MethodNotAllowed => "The method must be POST.".into(),
             Self::ContentTooLarge(TooLarge { bytes }) => {
-                format!("The entry for the bus would have {bytes} bytes; the limit is {MAX_ENTRY_BYTES} bytes.")
+                format!(
+                    "The entry for the bus would have at least {bytes} bytes; the limit is {MAX_ENTRY_BYTES} bytes."
+                )
             }
             Self::SecretUnavailable => "Signatures can't be checked at the moment.".into(),
             Self::Signature(SignatureError::Missing(header)) => format!("The `{header}` header is missing."),
@@ -139,7 +141,7 @@ impl Problem {
             Self::Signature(SignatureError::Ed25519) => "Ed25519 signatures (v1a) are not supported.".into(),
             Self::Signature(SignatureError::NoMatch) => "No signature matches.".into(),
             Self::Signature(SignatureError::Stale { .. }) => {
-                "The timestamp differs from the present by more than the tolerance.".into()
+                "The timestamp differs from the current time by more than the tolerance.".into()
             }
             Self::Event(EventError::Malformed(malformed)) => {
                 format!("The body is not JSON that the bus accepts: {malformed}.")

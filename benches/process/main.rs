@@ -1,5 +1,5 @@
 //! Measures the whole process of the function as it is deployed, and compares it with two functions that only forward.
-//! `lean` uses the function's own SDK settings, `defaults` uses the defaults of the SDK and the runtime.
+//! `lean` uses the function's own SDK settings, and `defaults` uses the defaults of the SDK and of the Lambda runtime.
 //!
 //! Lambda's Runtime API and AWS are local servers, so the figures don't include the network latency on Lambda.
 //!
@@ -43,10 +43,10 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 const SECRET: &str = "whsec_YmVuY2gtc2lnbnMtd2l0aC10aGlzLXNlY3JldA==";
 
-/// The body of a valid event, from the vendor's documentation.
+/// The body of a valid event, from Scalekit's documentation.
 const BODY: &str = include_str!("../../events/bodies/organization.sso_enabled.json");
 
-/// The number of deliveries to each process in a round after the first delivery.
+/// The number of deliveries that each process gets in one round after its first one.
 const WARM: usize = 30;
 
 /// The numbers of deliveries after which the peak memory is read.
@@ -56,7 +56,7 @@ const MANY: usize = 10_000;
 /// The number of deliveries whose instructions are counted.
 const COUNTED: usize = 300;
 
-/// What is measured in the place of one delivery after the other.
+/// The modes. Each replaces the default measurement, in which deliveries are sent one after the other.
 const MODES: [&str; 3] = ["concurrent", "drain", "parking"];
 
 /// A function that is measured.
@@ -68,7 +68,7 @@ struct Subject {
 }
 
 impl Subject {
-    /// The subject with another environment variable.
+    /// A copy of the subject with an additional environment variable.
     fn with_variable(&self, name: &'static str, value: &str) -> Self {
         let mut subject = self.clone();
         subject.variables.push((name, value.to_owned()));
@@ -76,7 +76,7 @@ impl Subject {
     }
 }
 
-/// The measurements of a subject. Times are in milliseconds.
+/// The measurements of a subject. Times are in milliseconds, instructions in thousands, and sizes in megabytes.
 #[derive(Default)]
 pub struct Figures {
     connected: Vec<f64>,
@@ -125,7 +125,7 @@ fn measure(directory: &Path, arguments: &[String]) -> Result<()> {
     let subjects = subjects(&aws, directory, wanted, &others)?;
     let bench = Bench { aws, log: directory.join("log"), share: Share::new() };
     if let Err(error) = &bench.share {
-        println!("no figures at the CPU share of 128 MB, because no CPU quota could be set: {error}");
+        println!("no figures with the CPU share of a function with 128 MB, because no CPU quota could be set: {error}");
     }
     let rounds = |default| numbers.first().copied().unwrap_or(default);
     match mode {
@@ -157,7 +157,7 @@ fn measure_deliveries(bench: &Bench, subjects: &[Subject], rounds: usize) -> Res
         figures.instructions = bench.count_instructions(subject)?;
         let binary = fs::read(&subject.binary)?;
         figures.bytes = megabytes(binary.len());
-        figures.zipped = megabytes(deflated(&binary)?);
+        figures.zipped = megabytes(deflated_len(&binary)?);
     }
 
     let names: Vec<_> = subjects.iter().map(|subject| &*subject.name).collect();
@@ -199,8 +199,8 @@ fn subjects(
         ("DEAD_LETTER_QUEUE_URL", format!("{}/123456789012/dead-letters", aws.queue_url)),
     ];
     let plain = [("WEBHOOK_SECRET", SECRET.to_owned())];
-    // Both bundles contain the benchmark's own authority and about as many others as on Lambda. By default, the
-    // function trusts only Amazon's.
+    // Each bundle contains the benchmark's own certificate authority. `amazon.pem` also has Amazon's root certificates, the
+    // ones that the function trusts first. `system.pem` also has this system's bundle, which is about as large as Lambda's.
     let amazon = [("AWS_CA_BUNDLE", directory.join("amazon.pem").display().to_string())];
     let system = [("SSL_CERT_FILE", directory.join("system.pem").display().to_string())];
     let subjects: [(_, _, &[&[_]]); 5] = [
@@ -220,7 +220,7 @@ fn subjects(
     built.chain(others).collect()
 }
 
-/// Builds a package with Cargo Lambda, which sets its own compiler flag, linker and C library.
+/// Builds a package with Cargo Lambda, which adds a compiler flag, and chooses the linker and the version of the C library.
 fn build(package: &str, directory: &Path) -> Result<PathBuf> {
     eprintln!("building {package}");
     let kind = if package == "scalekit-eventbridge" { "--bin" } else { "--example" };
@@ -252,21 +252,22 @@ struct Process {
 }
 
 impl Process {
+    /// Waits until the process requests its next event. Returns the time of the request.
     fn ready(&self) -> Result<Instant> {
         Ok(self.api.ready()?)
     }
 
-    /// The time of one delivery, in milliseconds. The process must be ready.
+    /// Sends a delivery and returns the time until the response, in milliseconds. The process must be ready.
     fn deliver(&self) -> Result<f64> {
         Ok(milliseconds(self.api.deliver(&self.event)?))
     }
 
-    /// The times of this number of deliveries, in milliseconds.
-    fn deliver_warm(&self, count: usize) -> Result<Vec<f64>> {
+    /// Sends this many deliveries, one after the other, and returns their times in milliseconds.
+    fn deliver_many(&self, count: usize) -> Result<Vec<f64>> {
         (0..count).map(|_| self.ready().and_then(|_| self.deliver())).collect()
     }
 
-    /// The CPU time that all threads have used, in milliseconds.
+    /// The CPU time that the current threads have used, in milliseconds.
     fn cpu(&self) -> Result<f64> {
         let mut nanoseconds = 0.0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
@@ -333,20 +334,20 @@ impl Bench {
             figures.connected.push(milliseconds(*connected - process.started));
         }
         // Leave out the first warm deliveries, which still cause page faults.
-        figures.warm.extend(process.deliver_warm(WARM)?.split_off(WARM / 3));
+        figures.warm.extend(process.deliver_many(WARM)?.split_off(WARM / 3));
         Ok(())
     }
 
-    /// Measures deliveries at the CPU share of 128 MB. As on Lambda, the limit does not apply to the initialization.
+    /// Measures deliveries with the CPU share of a function with 128 MB. As on Lambda, the limit does not apply to the initialization.
     fn start_at_share(&self, subject: &Subject, figures: &mut Figures) -> Result<()> {
         let Ok(share) = &self.share else { return Ok(()) };
         let process = self.spawn(subject, Command::new(&subject.binary))?;
         process.ready()?;
         share.limit(process.child.id())?;
         figures.shared_first.push(process.deliver()?);
-        figures.shared_warm.extend(process.deliver_warm(WARM)?);
+        figures.shared_warm.extend(process.deliver_many(WARM)?);
         drop(process);
-        // Wait until the current period of the quota has ended.
+        // Wait for a new period of the quota, so that the next process doesn't start with a quota that is used up.
         thread::sleep(Duration::from_millis(40));
         Ok(())
     }
@@ -354,10 +355,10 @@ impl Bench {
     /// Measures the CPU time and the peak memory over many deliveries.
     fn run_long(&self, subject: &Subject, figures: &mut Figures) -> Result<()> {
         let process = self.spawn(subject, Command::new(&subject.binary))?;
-        process.deliver_warm(FEW)?;
+        process.deliver_many(FEW)?;
         let cpu = process.cpu()?;
         figures.rss_few = process.peak_rss()?;
-        process.deliver_warm(MANY - FEW)?;
+        process.deliver_many(MANY - FEW)?;
         figures.cpu = (process.cpu()? - cpu) / count(MANY - FEW);
         figures.rss_many = process.peak_rss()?;
         Ok(())
@@ -365,7 +366,7 @@ impl Bench {
 
     /// The instructions of one warm delivery, in thousands, or `None` if Valgrind is not installed.
     fn count_instructions(&self, subject: &Subject) -> Result<Option<f64>> {
-        let deliver = |count| self.instructions_of(subject, |process| process.deliver_warm(count).map(drop));
+        let deliver = |count| self.instructions_of(subject, |process| process.deliver_many(count).map(drop));
         let Some((few, many)) = deliver(COUNTED)?.zip(deliver(2 * COUNTED)?) else { return Ok(None) };
         Ok(Some((many - few) / count(COUNTED) / 1e3))
     }
@@ -392,7 +393,7 @@ fn which(program: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|path| path.join(program)).find(|path| path.exists())
 }
 
-fn deflated(bytes: &[u8]) -> Result<usize> {
+fn deflated_len(bytes: &[u8]) -> Result<usize> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
     std::io::Write::write_all(&mut encoder, bytes)?;
     Ok(encoder.finish()?.len())

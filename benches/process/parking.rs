@@ -46,7 +46,7 @@ fn figures(bench: &Bench, subject: &Subject, rounds: usize) -> Result<Vec<(Strin
             let process = start(bench, subject, share)?;
             bench.aws.bus.set(Behaviour { error: Some((400, "AccessDeniedException")), ..Behaviour::default() });
             first.push(process.deliver()?);
-            warm.extend(process.deliver_warm(WARM)?);
+            warm.extend(process.deliver_many(WARM)?);
         }
         for (kind, times) in [("first", &first), ("warm", &warm)] {
             rows.push((format!("{kind} parked delivery{name}, median"), format!("{:.2} ms", median(times))));

@@ -3,8 +3,8 @@
 //     npm ci
 //     npx aws-cdk@2 deploy --context release=FOLDER --context boundary=POLICY
 //
-// FOLDER has the files of the release, and POLICY is the name of a managed policy in the account. Node.js 22.18 and newer
-// run TypeScript as it is.
+// FOLDER has the files of the release, and POLICY is the name of a managed policy in the account. This needs Node.js 22.18 or
+// newer, which runs TypeScript without compiling it first.
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";

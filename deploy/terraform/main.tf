@@ -57,7 +57,7 @@ resource "aws_s3_object" "code" {
 
     precondition {
       condition     = filesha256(var.zip) == var.zip_sha256
-      error_message = "${var.zip} doesn't have the checksum zip_sha256."
+      error_message = "The SHA-256 checksum of ${var.zip} isn't the one in zip_sha256."
     }
   }
 }

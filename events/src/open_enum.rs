@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UnknownValue(pub(crate) Box<str>);
 
-/// The error for a string that is not well-formed, so it can't even be an unknown value.
+/// The error for a string that is neither a known value nor well-formed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotWellFormed {
     /// The name of the enum that the string was parsed as.

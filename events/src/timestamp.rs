@@ -32,8 +32,7 @@ impl Timestamp {
 /// libraries don't expect.
 #[must_use]
 pub fn parse(text: &str) -> Option<DateTime<Utc>> {
-    // `parse_from_rfc3339` accepts more than RFC 3339 allows: a space in place of the `T`, U+2212 as the minus sign,
-    // and second 60 in any minute.
+    // `parse_from_rfc3339` accepts more than the grammar: a space in place of the `T`, and U+2212 as the minus sign.
     if !follows_grammar(text.as_bytes()) {
         return None;
     }
@@ -41,7 +40,8 @@ pub fn parse(text: &str) -> Option<DateTime<Utc>> {
     if instant.nanosecond() < 1_000_000_000 {
         return Some(instant);
     }
-    // RFC 3339, section 5.7: a leap second is inserted at the end of a UTC day.
+    // chrono accepts second 60 in any minute. A leap second is inserted at the end of a UTC day. RFC 3339, section 5.7,
+    // allows it only at the end of a month that has one, which isn't checked.
     if (instant.hour(), instant.minute()) != (23, 59) {
         return None;
     }

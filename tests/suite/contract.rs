@@ -317,7 +317,8 @@ async fn only_events_of_the_configured_environment_are_forwarded() {
     app.function.policy.environment_id = Some("env_1".to_owned());
     assert_eq!(app.deliver(&delivery("env_1")).await.status, 200);
     assert_eq!(app.bus.taken().len(), 4);
-    let other = json!({"pointer": "/environment_id", "detail": "must be the environment that this endpoint is for"});
+    let other =
+        json!({"pointer": "/environment_id", "detail": "must be the id of the environment that this function accepts"});
     for id in ["env_12", "env_2", "ENV_1", "env_"] {
         let answer = app.deliver(&delivery(id)).await;
         assert_eq!((answer.status, answer.code()), (400, "contract-violation"), "{id}");

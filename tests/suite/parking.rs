@@ -226,7 +226,7 @@ fn refused() -> Vec<Refused> {
             "a body that exceeds the limit together with its type",
             too_large.as_bytes(),
             "content-too-large",
-            "the entry for the bus would have 1047680 bytes; the limit is 1047552 bytes",
+            "the entry for the bus would have at least 1047680 bytes; the limit is 1047552 bytes",
             text,
         ),
         by_bus(
@@ -277,7 +277,7 @@ async fn a_copy_is_sent_up_to_the_size_limit_of_sqs() {
     // The names, types and values of the attributes count towards the limit. If only the body fits, the copy has no
     // attributes.
     let attributes = "problemStringcontent-too-largereasonString\
-                      the entry for the bus would have 1048440 bytes; the limit is 1047552 bytes\
+                      the entry for the bus would have at least 1048440 bytes; the limit is 1047552 bytes\
                       webhook-idStringmsg_2aXyZ";
     for (bytes, has_attributes) in
         [(1_048_576 - attributes.len(), true), (1_048_577 - attributes.len(), false), (1_048_576, false)]

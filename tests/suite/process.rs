@@ -285,7 +285,7 @@ fn configuration_errors(lines: &[Value]) -> Vec<(&str, &str)> {
 async fn an_invalid_configuration_stops_the_start() {
     const BUS: &str = "it should hold the name or the ARN of an event bus";
     const SECRETS: &str =
-        "it should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
+        "should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
     const ARN: &str = "it should hold the ARN of a secret in AWS Secrets Manager, `arn:aws:secretsmanager:{region}:{account}:secret:{name}`";
     const QUEUE: &str = "it should hold the URL of an SQS queue, `https://sqs.{region}.amazonaws.com/{account}/{name}`";
     const PEM: &str = "it should hold the path of a file of PEM certificates";
@@ -301,27 +301,29 @@ async fn an_invalid_configuration_stops_the_start() {
              it should hold a bus in the function's region, eu-central-1"
                 .into(),
         ),
-        (vec![("EVENT_BUS_NAME", "a bus")], "EVENT_BUS_NAME", format!("holds `a bus`, which is neither; {BUS}")),
+        (vec![("EVENT_BUS_NAME", "a bus")], "EVENT_BUS_NAME", format!("holds `a bus`; {BUS}")),
         (
             vec![("WEBHOOK_SECRET", "")],
             "WEBHOOK_SECRET",
-            format!("is not set, and neither is WEBHOOK_SECRET_ARN; set one of them; {SECRETS}"),
+            format!("is not set, and neither is WEBHOOK_SECRET_ARN; set one of them; this one {SECRETS}"),
         ),
         (
             vec![("WEBHOOK_SECRET", "marked-garbage")],
             "WEBHOOK_SECRET",
-            format!("can't be used: secret 1 of 1 is invalid: it does not start with `whsec_`; {SECRETS}"),
+            format!("can't be used: secret 1 of 1 is invalid: it does not start with `whsec_`; the variable {SECRETS}"),
         ),
         (
             vec![("WEBHOOK_SECRET", &short)],
             "WEBHOOK_SECRET",
-            format!("can't be used: secret 2 of 2 is invalid: its key has 6 bytes instead of 24 to 64; {SECRETS}"),
+            format!(
+                "can't be used: secret 2 of 2 is invalid: its key has 6 bytes instead of 24 to 64; the variable {SECRETS}"
+            ),
         ),
         (
             vec![("WEBHOOK_SECRET", development), ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")],
             "WEBHOOK_SECRET",
             format!(
-                "can't be used: secret 1 of 1 is the published development secret, which anyone can sign with; {SECRETS}"
+                "can't be used: secret 1 of 1 is the published development secret, which anyone can sign with; the variable {SECRETS}"
             ),
         ),
         (
@@ -618,7 +620,7 @@ async fn a_tolerance_of_more_than_an_hour_causes_a_warning() {
             "3601",
             vec![
                 "WEBHOOK_TOLERANCE_SECONDS: a recorded delivery can be replayed for 3601 s; \
-                 at most 3600 is advised, 300 is the default",
+                 use at most 3600 s; the default is 300",
             ],
         ),
     ] {

@@ -35,13 +35,13 @@ fn a_changed_sample_has_a_difference_if_the_catalogue_does_not_allow_the_change(
 }
 
 #[test]
-fn differences_are_found_in_json_text() {
+fn unusual_json_is_compared_with_the_type() {
     for (description, data, expected) in [
         ("an empty object", "{}", &["/data/id", "/data/organization_id"][..]),
         ("an array", "[]", &["/data"]),
         ("white space", " {\n \"id\" : \"conn_1\" ,\t\"organization_id\": \"org_1\" }", &[]),
         (
-            "several differences in the order of the text, then missing members",
+            "several differences: first in the order of the members, then the missing members",
             r#"{"enabled":1,"id":2}"#,
             &["/data/enabled", "/data/id", "/data/organization_id"],
         ),
@@ -54,8 +54,8 @@ fn differences_are_found_in_json_text() {
         ("a duplicate unknown member", r#"{"id":"conn_1","organization_id":"org_1","new":1,"new":1}"#, &[]),
         ("a name with an escape sequence", r#"{"\u0069d":1,"organization_id":"org_1"}"#, &["/data/id"]),
         ("an ID with an escape sequence", r#"{"id":"\u0063onn_1","organization_id":"org_1"}"#, &[]),
-        ("half of a surrogate pair in a name", r#"{"\ud800":1,"id":"conn_1","organization_id":"org_1"}"#, &[]),
-        ("half of a surrogate pair in an ID", r#"{"id":"conn_1\ud800","organization_id":"org_1"}"#, &["/data/id"]),
+        ("an unpaired surrogate in a name", r#"{"\ud800":1,"id":"conn_1","organization_id":"org_1"}"#, &[]),
+        ("an unpaired surrogate in an ID", r#"{"id":"conn_1\ud800","organization_id":"org_1"}"#, &["/data/id"]),
         ("a number out of range", r#"{"id":"conn_1","organization_id":"org_1","enabled":1e999}"#, &["/data/enabled"]),
         ("a number out of range in an unknown member", r#"{"id":"conn_1","organization_id":"org_1","new":1e999}"#, &[]),
         ("an empty ID", r#"{"id":"","organization_id":"org_1"}"#, &["/data/id"]),

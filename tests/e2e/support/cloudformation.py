@@ -164,6 +164,8 @@ class Template:
                 return self._evaluate(text).split(separator)
             case [("Fn::Select", [index, items])]:
                 return self._evaluate(items)[int(index)]
+            case [("Fn::FindInMap", [name, key, member])]:
+                return self._template["Mappings"][name][self._evaluate(key)][member]
             case [("Fn::If", [condition, then, otherwise])]:
                 return self._evaluate(then if self._condition({"Condition": condition}) else otherwise)
             case [(name, _)] if name.startswith("Fn::"):

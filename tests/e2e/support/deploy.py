@@ -136,7 +136,7 @@ class Release:
 
     def go_back(self, emulator: Emulator, stack: str) -> Stack:
         """Updates the stack from a newer release to this one."""
-        [script] = blocks(section("Going back", self.PAGE), "sh")
+        [script] = blocks(section("Rolling back", self.PAGE), "sh")
         return self._run(emulator, stack, script)
 
     def _run(self, emulator: Emulator, stack: str, script: str) -> Stack:
