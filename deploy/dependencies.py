@@ -44,10 +44,13 @@ class Crate:
         texts = [it.read_text(errors="replace").strip() for it in files]
         if all(it.name.lower().startswith(("notice", "copyright")) for it in files):
             names = re.findall(r"[\w.-]+", self.license)
-            terms = next((path for name, path in _TERMS.items() if name in names), None)
-            if terms is None:
+            name = next((it for it in _TERMS if it in names), None)
+            if name is None:
                 raise SystemExit(f"{self.name} {self.version} has no licence text, and {__file__} has none for it")
-            texts.append(terms.read_text().strip())
+            terms = _TERMS[name].read_text().strip()
+            if name == "MIT":  # it requires a copyright notice
+                terms = f"Copyright (c) the authors of {self.name} ({self.repository})\n\n{terms}"
+            texts.append(terms)
         return texts
 
 
