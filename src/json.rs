@@ -47,7 +47,7 @@ fn too_deep(json: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(&byte) = json.get(at) {
         match byte {
-            b'{' | b'[' if depth == MAX_DEPTH => return Some(at),
+            b'{' | b'[' if depth >= MAX_DEPTH => return Some(at),
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth -= 1,
             b'"' => at = end_of_string(json, at),
