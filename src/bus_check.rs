@@ -25,7 +25,7 @@ pub const CHECK_TIME: Duration = Duration::from_secs(1);
 /// The time from one check to the next.
 const CHECK_INTERVAL: Duration = Duration::from_mins(5);
 
-/// The time from a check that failed with a transient error to the next.
+/// The time from a check that failed with a temporary error to the next.
 const CHECK_INTERVAL_AFTER_ERROR: Duration = Duration::from_secs(10);
 
 /// The outcome of a check.
@@ -62,7 +62,7 @@ impl Default for BusCheck {
 impl BusCheck {
     /// Checks whether the bus exists, and remembers the outcome.
     pub async fn run(&self, client: &Client, bus: &str, now: SystemTime, until: Instant) -> BusStatus {
-        // Set before the call, so that of several deliveries at once only one checks.
+        // For a check that is due, `take_due` has set this. Other checks also postpone the next one.
         self.set_due(now + CHECK_INTERVAL);
         let until = until.min(Instant::now() + CHECK_TIME);
         let status = retry("DescribeEventBus", until, || describe(client, bus)).await;

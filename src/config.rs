@@ -169,7 +169,7 @@ fn bus(value: Option<String>) -> Result<String, ConfigError> {
     };
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
     let is_valid = (1..=256).contains(&name.len()) && name.bytes().all(is_name);
-    // A secret is a valid name, and the name would be logged.
+    // A signing secret can be a valid name, and the name would be logged.
     if !is_valid || secret::looks_like_signing_secrets(name) {
         return Err(error(format!("{}; it {should}", holds(&value))));
     }

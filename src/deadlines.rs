@@ -4,27 +4,27 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// The longest time until the response. The sender waits about 10 s, and a cold start may take two of them.
+/// The longest time until the response is due. The sender waits about 10 s, of which a cold start may take 2 s.
 const RESPONSE_TIME: Duration = Duration::from_millis(7_500);
 
 /// The longest time that copying a refused delivery may delay its response. A copy can be made at the next try instead.
 const COPY_TIME: Duration = Duration::from_secs(3);
 
-/// The time between the response and the invocation's own deadline.
+/// The least time between the response and the end of the invocation, which Lambda sets.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(300);
 
 /// The time after which an overdue stage is cancelled. Every stage ends in time by itself, and its own error is more
 /// specific than a cancellation.
 const GRACE_PERIOD: Duration = Duration::from_millis(100);
 
-/// The fraction of the time until the response is due after which an event that the bus hasn't accepted is parked.
+/// An event that the bus hasn't accepted is parked after this fraction of the time for the response.
 const PARK_AFTER: f64 = 2.0 / 3.0;
 
-/// The fraction of the time until the response is due in which parked events are forwarded. The rest is for the log lines of
-/// a large batch.
+/// Parked events are forwarded during this fraction of the time for the response. The rest is for the log lines of a large
+/// batch.
 const DRAIN_FOR: f64 = 0.9;
 
-// The response must reach the sender before the sender stops waiting, and Lambda before Lambda ends the process.
+// The sender must get the response before it stops waiting, and Lambda must get it before it ends the process.
 const _: () = assert!(RESPONSE_TIME.as_millis() + GRACE_PERIOD.as_millis() < 9_000);
 const _: () = assert!(GRACE_PERIOD.as_millis() < DEADLINE_MARGIN.as_millis());
 
@@ -56,7 +56,7 @@ impl Deadlines {
         self.started + (self.response - self.started).mul_f64(PARK_AFTER)
     }
 
-    /// When parked events that the bus hasn't accepted stay in the queue.
+    /// Until when parked events are forwarded. Those that the bus hasn't accepted by then stay in the queue.
     #[must_use]
     pub fn drain(&self) -> Instant {
         self.started + (self.response - self.started).mul_f64(DRAIN_FOR)

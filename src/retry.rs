@@ -15,7 +15,7 @@ const MAX_ATTEMPTS: u32 = 5;
 /// The upper bound of the first pause, which is random.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The upper bound that later pauses reach.
+/// The maximum of that upper bound, which doubles with each pause. It is reached only if throttled attempts aren't counted.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1_600);
 
 /// The attempts of one call, and the pauses between them.
@@ -166,6 +166,15 @@ mod tests {
             attempts(after(seconds), call).await.1.unwrap_err();
             assert!(is_in_time(seconds, began), "{seconds} s: {:?}", began.elapsed());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttled_attempts_of_a_batch_are_not_counted() {
+        let mut attempts = Attempts::five_besides_throttled();
+        let mut is_retried = |class| attempts.pause_after(&error(class), after(60)).is_some();
+        assert!((0..20).all(|_| is_retried(ErrorClass::Throttled)));
+        let transient: Vec<_> = (0..5).map(|_| is_retried(ErrorClass::Transient)).collect();
+        assert_eq!(transient, [true, true, true, true, false]);
     }
 
     #[tokio::test(start_paused = true)]

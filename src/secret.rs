@@ -49,7 +49,7 @@ const ROTATION_TIME: Duration = Duration::from_hours(24);
 /// Why a text contains no signing secret, or why one of its secrets is invalid. The error contains no part of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretError {
-    /// The text is empty.
+    /// The text has only white space, commas, quotes or invisible characters.
     Empty,
     /// The text is the template's [`PLACEHOLDER`].
     Placeholder,
@@ -96,7 +96,7 @@ fn parse_list(text: &str, member: Option<&str>, on_lambda: bool) -> Vec<Result<K
 }
 
 /// Parses signing secrets as people store them: one or more, separated by white space or commas, or a JSON object with
-/// members that contain them. All other members are ignored.
+/// members that start with one. A member that is still the [`PLACEHOLDER`] is an error. All other members are ignored.
 ///
 /// Invisible characters around a secret, such as a byte order mark, are ignored, and so is one pair of quotes.
 #[must_use]

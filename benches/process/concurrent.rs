@@ -27,13 +27,14 @@ pub fn measure(bench: &Bench, subjects: &[Subject], rounds: usize) -> Result<()>
                     cpu_times.push(cpu);
                 }
             }
-            // The last subject is the one that the others are compared with.
-            let last = figures.last().map_or(f64::NAN, |(rates, _)| median(rates));
+            // The last subject is the one that the others are compared with. Each round is compared by itself, because the
+            // speed of a shared machine changes from one to the next.
+            let last = figures.last().map(|(rates, _)| rates.clone()).unwrap_or_default();
             for (column, (rates, cpu_times)) in columns.iter_mut().zip(figures) {
                 let name = format!("{latency} ms per call, {at_once} at once");
-                let rate = median(&rates);
-                column.push((format!("{name}: deliveries per second"), format!("{rate:.0}")));
-                column.push((format!("{name}: ÷ the last column"), format!("{:.2}", rate / last)));
+                let ratios: Vec<_> = rates.iter().zip(&last).map(|(rate, last)| rate / last).collect();
+                column.push((format!("{name}: deliveries per second"), format!("{:.0}", median(&rates))));
+                column.push((format!("{name}: ÷ the last column"), format!("{:.2}", median(&ratios))));
                 column.push((format!("{name}: CPU per delivery"), format!("{:.2} ms", median(&cpu_times))));
             }
         }
