@@ -298,7 +298,7 @@ async fn an_invalid_configuration_stops_the_start() {
             vec![("EVENT_BUS_NAME", "arn:aws:events:eu-west-1:123456789012:event-bus/a")],
             "EVENT_BUS_NAME",
             "holds `arn:aws:events:eu-west-1:123456789012:event-bus/a`, a bus in another region; \
-             it should hold a bus in the function's region, eu-central-1"
+             it should hold the name or the ARN of a bus in the function's region, eu-central-1"
                 .into(),
         ),
         (vec![("EVENT_BUS_NAME", "a bus")], "EVENT_BUS_NAME", format!("holds `a bus`; {BUS}")),
@@ -446,11 +446,12 @@ async fn a_missing_bus_does_not_stop_the_start_when_events_can_be_parked() {
 #[tokio::test]
 async fn a_failed_bus_check_is_a_warning() {
     let denied = "DescribeEventBus: AccessDeniedException (HTTP 400): it failed";
+    let no_answer = "DescribeEventBus: no answer in time";
     for (behaviour, error) in [
         (failed_call(400, "AccessDeniedException"), denied),
         (failed_call(400, "ThrottlingException"), "DescribeEventBus: ThrottlingException (HTTP 400)"),
         (failed_call(500, "InternalException"), "DescribeEventBus: InternalException (HTTP 500)"),
-        (Behaviour::Hang, "DescribeEventBus: no answer in time"),
+        (Behaviour::Hang, no_answer),
     ] {
         let mut environment = Environment::new().await;
         environment.aws.always("DescribeEventBus", behaviour.clone());
@@ -464,7 +465,10 @@ async fn a_failed_bus_check_is_a_warning() {
         assert_eq!(lines[0]["level"], json!("WARN"), "{behaviour:?}");
         let message = lines[0]["message"].as_str().unwrap();
         assert!(message.starts_with("could not check whether the event bus exists"), "{behaviour:?}: {message}");
-        assert_eq!(lines[0]["error"], json!(error), "{behaviour:?}");
+        // The last of several attempts may begin right before the time is over.
+        let is_retried = error != denied;
+        let logged = lines[0]["error"].as_str().unwrap();
+        assert!(logged == error || (is_retried && logged == no_answer), "{behaviour:?}: {logged}");
         assert_eq!(lines[1]["outcome"], json!("forwarded"), "{behaviour:?}");
         assert_eq!(lines.len(), 2, "{lines:?}");
     }
