@@ -90,7 +90,7 @@ installed: $(TOOLS)
 
 # A changed pin file reinstalls the tool. An interrupted installation leaves no stamp, so it starts over.
 .tools/%/.installed: tests/tools/%.txt | prerequisites
-	@echo 'Installing $* into .tools/ (once)'
+	@echo 'Installing $* into .tools/ (once)' >&2
 	@rm -rf '.tools/$*'
 	@$(PYTHON) -m venv '.tools/$*'
 	@'.tools/$*/bin/python' -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \

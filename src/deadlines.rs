@@ -83,6 +83,8 @@ impl Deadlines {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
     #[test]
@@ -107,5 +109,18 @@ mod tests {
             assert_eq!((deadlines.park() - deadlines.started).as_millis(), park, "{description}");
             assert_eq!((deadlines.drain() - deadlines.started).as_millis(), response * 9 / 10, "{description}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_ends_with_the_response_at_the_latest() {
+        let now = SystemTime::UNIX_EPOCH;
+        let deadlines = Deadlines::new(now, 10_000);
+        let passed = async |seconds| {
+            advance(Duration::from_secs(seconds)).await;
+            (deadlines.elapsed().as_secs(), (deadlines.copy() - deadlines.started).as_millis())
+        };
+        assert_eq!(passed(1).await, (1, 4_000));
+        assert_eq!(passed(5).await, (6, 7_500));
+        assert_eq!((deadlines.cancel() - deadlines.started).as_millis(), 7_600);
     }
 }

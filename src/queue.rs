@@ -235,8 +235,8 @@ async fn send_once(call: SendMessageFluentBuilder) -> Result<MessageId, AwsError
 }
 
 /// Whether SQS accepts this text and delivers it unchanged: it isn't empty, and all its characters are allowed in XML 1.0.
-/// In valid JSON, the only characters that aren't allowed are U+FFFE and U+FFFF. Other text can also contain control
-/// characters.
+/// Of the other characters, valid JSON can contain only U+FFFE and U+FFFF. Text that isn't valid JSON can also contain
+/// control characters.
 fn is_carried_unchanged(text: &str) -> bool {
     let is_refused = |c: char| matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}');
     !text.is_empty() && !text.contains(is_refused)

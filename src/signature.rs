@@ -33,7 +33,7 @@ pub enum KeyError {
     Prefix,
     /// It is an Ed25519 key (`whsk_…` or `whpk_…`).
     Ed25519,
-    /// It is just `v1`: `v1,` was written in front of the secret, and the list was split at the comma.
+    /// It is just `v1`. Somebody wrote `v1,` in front of the secret, and a list of secrets is split at commas.
     VersionPrefix,
     /// The text after the prefix isn't standard, padded base64.
     Base64,
@@ -245,7 +245,7 @@ impl fmt::Display for SignatureError {
             Self::Malformed(header) => write!(f, "the `{header}` header is malformed"),
             Self::NoV1 => f.write_str("the `webhook-signature` header has no v1 signature"),
             Self::Ed25519 => f.write_str(
-                "the `webhook-signature` header has only Ed25519 signatures (v1a), which are not supported; \
+                "the `webhook-signature` header has Ed25519 signatures (v1a), which are not supported, and no v1 signature; \
                  the endpoint must sign with a secret that starts with `whsec_`",
             ),
             Self::NoMatch => f.write_str("no signature matches"),
