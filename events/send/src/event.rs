@@ -95,7 +95,8 @@ fn renewal(now: SystemTime, number: u64) -> Vec<Assignment> {
     [format!("id=evt_{nanoseconds}"), format!("occurred_at={time}")].iter().filter_map(|it| it.parse().ok()).collect()
 }
 
-/// The names of the event types with the same first segment as the argument, or of all types if there are none.
+/// The names of the event types that have the same first segment as the argument. If there are none, this returns
+/// the names of all types.
 fn similar(argument: &str) -> Vec<String> {
     let files = fs::read_dir(SAMPLES).into_iter().flatten().flatten();
     let mut types: Vec<_> = files.filter_map(|file| Some(file.path().file_stem()?.to_str()?.to_owned())).collect();
