@@ -9,16 +9,21 @@ use std::{
     fmt,
     pin::{Pin, pin},
     slice,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use aws_sdk_eventbridge::{Client, operation::put_events::PutEventsOutput, types::PutEventsResultEntry};
+use aws_sdk_eventbridge::{
+    Client,
+    operation::put_events::PutEventsOutput,
+    types::{PutEventsRequestEntry, PutEventsResultEntry},
+};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     aws_error::{AwsError, ErrorClass},
+    batcher::Batcher,
     breaker::Breaker,
     bus_check::{BusCheck, BusStatus},
     entry::{Entry, MAX_ENTRY_BYTES},
@@ -38,6 +43,9 @@ impl fmt::Display for EventId {
         f.write_str(&self.0)
     }
 }
+
+/// The result of each entry of a call, or the error of the whole call.
+type Results = Result<Vec<Result<EventId, AwsError>>, AwsError>;
 
 /// An entry, the caller's own data about its origin, and its result, which [`Bus::put`] sets.
 #[derive(Debug)]
@@ -83,6 +91,10 @@ impl<'a, T> Submission<'a, T> {
 pub struct Bus {
     client: Client,
     name: String,
+    /// Each running call with a single entry holds a clone of this.
+    running: Arc<()>,
+    /// The output of a shared call is the number of its entries, and their results.
+    batcher: Batcher<PutEventsRequestEntry, (usize, Results)>,
     check: BusCheck,
     breaker: Breaker,
     pace: Pace,
@@ -95,6 +107,8 @@ impl Bus {
         Self {
             client,
             name: name.to_owned(),
+            running: Arc::default(),
+            batcher: Batcher::new(MAX_ENTRIES, MAX_ENTRY_BYTES),
             check: BusCheck::default(),
             breaker: Breaker::default(),
             pace: Pace::default(),
@@ -256,11 +270,12 @@ impl Bus {
         for submission in submissions {
             submission.set_cancelled();
         }
-        let entries = submissions.iter().map(|submission| submission.entry.to_request_entry(&self.name)).collect();
-        let output = self.client.put_events().set_entries(Some(entries)).send().await;
-        let results = output
-            .map_err(|error| AwsError::from_sdk("PutEvents", &error))
-            .and_then(|output| read_results(&output, submissions.len()));
+        let results = if let [submission] = submissions {
+            self.put_single(&submission.entry).await
+        } else {
+            let entry = |submission: &&Submission<'_, T>| submission.entry.to_request_entry(&self.name);
+            put_events(&self.client, submissions.iter().map(entry).collect()).await
+        };
         match results {
             Ok(results) => {
                 let temporary = results.iter().find(|result| is_temporary(result)).cloned();
@@ -275,6 +290,34 @@ impl Bus {
             }
         }
     }
+
+    /// One call for a single entry. While other calls run, the entry shares its call with those of other deliveries that are
+    /// ready at the same time: a call with ten entries costs little more than a call with one.
+    async fn put_single(&self, entry: &Entry<'_>) -> Results {
+        let call_alone = || put_events(&self.client, vec![entry.to_request_entry(&self.name)]);
+        let running = Arc::clone(&self.running);
+        // This call's clone, and the bus's own.
+        if Arc::strong_count(&running) == 2 {
+            return call_alone().await;
+        }
+        let call = |entries: Vec<_>| async { (entries.len(), put_events(&self.client, entries).await) };
+        let output = self.batcher.call(entry.to_request_entry(&self.name), entry.bytes(), call).await;
+        // The time of the delivery that made the call may be over before the time of this one.
+        let Some((output, index)) = output else { return call_alone().await };
+        match &*output {
+            (_, Ok(results)) => Ok(vec![results[index].clone()]),
+            // One bad entry fails the whole call, and it may be another delivery's.
+            (2.., Err(error)) if error.class == ErrorClass::Rejected => call_alone().await,
+            (_, Err(error)) => Err(error.clone()),
+        }
+    }
+}
+
+/// One call.
+async fn put_events(client: &Client, entries: Vec<PutEventsRequestEntry>) -> Results {
+    let count = entries.len();
+    let output = client.put_events().set_entries(Some(entries)).send().await;
+    output.map_err(|error| AwsError::from_sdk("PutEvents", &error)).and_then(|output| read_results(&output, count))
 }
 
 fn is_temporary(result: &Result<EventId, AwsError>) -> bool {
@@ -319,7 +362,7 @@ fn read_results(output: &PutEventsOutput, count: usize) -> Result<Vec<Result<Eve
 
 fn read_result(entry: &PutEventsResultEntry) -> Result<EventId, AwsError> {
     match (entry.error_code(), entry.event_id()) {
-        (Some(code), _) => Err(AwsError::from_code("PutEvents, for the entry", code)),
+        (Some(code), _) => Err(AwsError::from_code("PutEvents: the entry failed", code)),
         (None, Some(id)) if !id.is_empty() => Ok(EventId(id.to_owned())),
         (None, _) => Err(AwsError::transient("PutEvents: neither an error code nor an event id")),
     }

@@ -33,10 +33,10 @@ const TRACE_HEADER: &str = "x-amzn-trace-id";
 /// five would be most of a cold start.
 const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 
-/// The HTTP client for all calls. It trusts
+/// The HTTP client for all calls. It trusts only
 /// - the authorities in `AWS_CA_BUNDLE`, if that is set;
-/// - those of the system, if `SSL_CERT_FILE` or `SSL_CERT_DIR` is set;
-/// - otherwise Amazon's own, and those of the system once a server presents a certificate of another authority.
+/// - otherwise those in `SSL_CERT_FILE` or `SSL_CERT_DIR`, if one of them is set;
+/// - otherwise Amazon's own, until a server presents a certificate of another authority, and from then on the system's.
 ///
 /// # Errors
 /// [`ConfigError`] if the bundle can't be used.
@@ -62,7 +62,7 @@ pub fn http_client(variable: impl Fn(&str) -> Option<String>) -> Result<SharedHt
 /// The call to such a server fails like one that can't connect, and is retried.
 ///
 /// # Errors
-/// [`ConfigError`] if an authority can't be used.
+/// [`ConfigError`] if the SDK refuses the settings of TLS.
 pub fn amazon_first(others: TrustStore) -> Result<SharedHttpClient, ConfigError> {
     let amazon = client(TrustStore::empty().with_pem_certificate(AMAZON_ROOTS))?;
     Ok(SharedHttpClient::new(AmazonFirst { amazon, others: client(others)?, use_others: Arc::default() }))
@@ -76,7 +76,8 @@ fn client(trust: TrustStore) -> Result<SharedHttpClient, ConfigError> {
     Ok(SharedHttpClient::new(WithoutWarmUp(client)))
 }
 
-/// Skips the SDK's connector warm-up, which would load the root certificates once per service.
+/// Skips the SDK's connector warm-up, which would load the root certificates once per service, and adds [`ValidTrace`] to
+/// every connector.
 #[derive(Debug)]
 struct WithoutWarmUp(SharedHttpClient);
 
@@ -86,7 +87,8 @@ impl HttpClient for WithoutWarmUp {
     }
 }
 
-/// Removes an invalid trace header. The SDK sends the one that Lambda received as it is, and SQS may refuse the call.
+/// Removes an invalid trace header from a request. The SDK forwards the trace header of the invocation without checking it,
+/// and SQS may refuse a call with an invalid one.
 #[derive(Debug)]
 struct ValidTrace(SharedHttpConnector);
 
@@ -119,7 +121,7 @@ impl HttpClient for AmazonFirst {
     }
 }
 
-/// Trusts Amazon's authorities, and remembers when a server presents a certificate of another one.
+/// Trusts Amazon's authorities, and sets `use_others` if a server presents a certificate of another authority.
 #[derive(Debug)]
 struct AmazonConnector {
     connector: SharedHttpConnector,
@@ -154,7 +156,8 @@ fn is_unknown_issuer(error: &(dyn Error + 'static)) -> bool {
     iter::successors(Some(error), inner).any(|error| error.downcast_ref() == Some(&unknown))
 }
 
-/// The certificates of a bundle. As in the system's own bundle, invalid certificates are skipped: the client would panic.
+/// The certificates of a bundle. Invalid ones are skipped, as the SDK skips those of the system's bundle: the client would
+/// panic when it connects.
 fn trust(path: &str) -> Result<TrustStore, String> {
     let pem = std::fs::read(path).map_err(|error| format!("which can't be read ({error})"))?;
     let mut trust = TrustStore::empty();

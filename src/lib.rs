@@ -17,6 +17,7 @@
 //! | [`event`], [`json`] | the rules that an event must keep |
 //! | [`entry`] | the entry that is put on the bus |
 //! | [`bus`], [`bus_check`] | putting entries on the bus, and checking that it exists |
+//! | [`batcher`] | one call for the entries of several deliveries |
 //! | [`breaker`], [`pace`] | what a failing bus changes: deliveries are parked at once, parked events are forwarded more slowly |
 //! | [`queue`] | the parking queue and the dead-letter queue |
 //! | [`retry`], [`aws_error`], [`deadlines`] | retries of AWS calls, their errors, and the time they may take |
@@ -30,6 +31,7 @@
 
 pub mod aws;
 pub mod aws_error;
+pub mod batcher;
 pub mod breaker;
 pub mod bus;
 pub mod bus_check;

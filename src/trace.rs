@@ -1,4 +1,5 @@
-//! The X-Ray trace header, which Lambda passes on from whoever sent the request.
+//! The X-Ray trace header of an invocation or of a parked message. Whoever sends the request can choose it, so it may be
+//! invalid.
 
 /// The longest trace header that EventBridge accepts, in characters.
 const MAX_LENGTH: usize = 500;
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_as_aws_writes_them_are_valid() {
+    fn well_formed_headers_are_valid() {
         let root = "Root=1-5759e988-bd862e3fe1be46a994272793";
         for header in [
             root.to_owned(),
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn other_headers_are_not_valid() {
+    fn malformed_headers_are_not_valid() {
         let root = "Root=1-5759e988-bd862e3fe1be46a994272793";
         for header in [
             String::new(),

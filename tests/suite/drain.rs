@@ -13,20 +13,13 @@ use serde_json::{Value, json};
 use test_support::SignedDelivery;
 
 use crate::{
-    support::app::{App, BODY, NOW, TRACE, at, batch, body_of, context, message, signed},
+    support::app::{
+        App, BODY, MAX_BYTES, NOW, TRACE, at, batch, body_of, body_of_entry, calls, context, in_order, message, signed,
+        taken,
+    },
     support::endpoint::{Behaviour, event_id, failed_call},
     support::lag::Lag,
 };
-
-/// The maximum size in bytes, as EventBridge counts it, of an entry and also of a whole `PutEvents` call.
-const MAX_BYTES: usize = 1_047_552;
-
-/// The body of a parked event whose entry has this size.
-fn body_of_entry(event_id: &str, bytes: usize) -> String {
-    let body = body_of(event_id);
-    let padding = bytes - body.len() - "scalekit".len() - "organization.sso_enabled".len() - 14;
-    body + &" ".repeat(padding)
-}
 
 fn messages(count: usize) -> Vec<Value> {
     (1..=count).map(|n| message(&format!("m{n}"), &body_of(&format!("evt_{n}")), None)).collect()
@@ -38,23 +31,6 @@ fn failed(reply: &Value) -> Vec<&str> {
     assert_eq!(reply.as_object().unwrap().keys().collect::<Vec<_>>(), ["batchItemFailures"]);
     let failures = reply["batchItemFailures"].as_array().unwrap();
     failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap()).collect()
-}
-
-/// The ids of the events in each `PutEvents` call.
-fn calls(app: &App) -> Vec<Vec<String>> {
-    let calls = app.bus.requests("PutEvents");
-    calls.iter().map(|call| call["Entries"].as_array().unwrap().iter().map(event_id).collect()).collect()
-}
-
-/// The ids of the events that the bus accepted.
-fn taken(app: &App) -> Vec<String> {
-    app.bus.taken().iter().map(|taken| event_id(&taken.what)).collect()
-}
-
-/// Several calls run at once, so the order in which the bus takes events is not fixed.
-fn in_order(mut ids: Vec<String>) -> Vec<String> {
-    ids.sort();
-    ids
 }
 
 #[tokio::test]
@@ -186,7 +162,7 @@ async fn only_the_messages_whose_entries_failed_are_reported() {
         assert_eq!(records.len(), 12, "{code}");
         for record in records {
             let failed_entry = ["m2", "m11"].contains(&record["queue_message_id"].as_str().unwrap());
-            let error = format!("PutEvents, for the entry: {code}");
+            let error = format!("PutEvents: the entry failed: {code}");
             assert_eq!(record.get("problem"), failed_entry.then(|| json!(problem)).as_ref(), "{code}: {record}");
             // A throttled entry may wait for an answer when the time is over.
             if code != "ThrottlingException" {
@@ -242,7 +218,7 @@ async fn each_error_code_applies_to_its_own_entry_only() {
     app.bus.always("PutEvents", Behaviour::Fail(codes.map(|(id, code)| (id.to_owned(), code)).into()));
     assert_eq!(failed(&app.invoke(&batch(&messages(4))).await.unwrap()), ["m1", "m2", "m3"]);
     let errors: Vec<_> = app.records().iter().map(|record| record["error"].clone()).collect();
-    let expected = codes.map(|(_, code)| json!(format!("PutEvents, for the entry: {code}")));
+    let expected = codes.map(|(_, code)| json!(format!("PutEvents: the entry failed: {code}")));
     assert_eq!(errors, [&expected[..], &[Value::Null]].concat());
 }
 
@@ -333,7 +309,7 @@ async fn one_record_is_logged_for_each_message() {
         "level": "ERROR",
         "outcome": "failed",
         "problem": "misconfigured",
-        "error": "PutEvents, for the entry: AccessDeniedException",
+        "error": "PutEvents: the entry failed: AccessDeniedException",
     });
     let refused = json!({
         "level": "WARN",

@@ -1,5 +1,5 @@
-//! Tests of the log line of each delivery. Its fields are part of the product, and it contains no other part of the
-//! event.
+//! Tests of the line that is logged for each delivery. The names of its fields are part of the product. Of the event, the
+//! line contains only what these fields hold.
 
 use scalekit_eventbridge::log::Format;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{
     support::endpoint::{failed_call, failed_entry},
 };
 
-/// The only line of the log, without the fields that differ from run to run.
+/// The only line of the log, without `timestamp`, `duration_ms` and `request_id`, which are checked here.
 #[track_caller]
 fn line(app: &App) -> Value {
     let lines = app.lines();
@@ -27,7 +27,7 @@ fn line(app: &App) -> Value {
 }
 
 #[tokio::test]
-async fn a_forwarded_delivery_is_logged_with_the_fields_of_its_event() {
+async fn a_forwarded_delivery_is_logged_with_its_event() {
     let app = App::start().await;
     app.deliver(&signed(BODY).function_url()).await;
     assert_eq!(
@@ -149,7 +149,7 @@ async fn a_failed_delivery_is_logged_as_an_error() {
     assert_eq!(line["level"], "ERROR");
     assert_eq!(line["outcome"], "failed");
     assert_eq!(line["problem"], "misconfigured");
-    assert_eq!(line["error"], "PutEvents, for the entry: AccessDeniedException");
+    assert_eq!(line["error"], "PutEvents: the entry failed: AccessDeniedException");
     assert_eq!(line["event_id"], "evt_94568078213382471");
     assert_eq!(line.get("bus_event_id"), None);
 }
@@ -163,7 +163,7 @@ async fn the_message_of_a_service_is_not_logged_when_it_may_quote_the_event() {
 }
 
 #[tokio::test]
-async fn the_message_of_a_service_is_logged_when_it_names_a_missing_permission_or_resource() {
+async fn the_message_of_a_service_is_logged_when_it_is_about_a_permission_or_a_resource() {
     for code in ["AccessDeniedException", "KMSDisabledException", "KmsDisabled", "ResourceNotFoundException"] {
         let app = App::start().await;
         app.bus.always("PutEvents", failed_call(400, code));

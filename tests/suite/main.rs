@@ -11,6 +11,7 @@ mod parking;
 mod process;
 mod samples;
 mod secrets;
+mod shared_calls;
 mod soak;
 mod support;
 mod tls;

@@ -232,7 +232,7 @@ fn refused() -> Vec<Refused> {
         by_bus(
             "an entry that the bus rejects",
             failed_entry("MalformedDetail"),
-            "PutEvents, for the entry: MalformedDetail",
+            "PutEvents: the entry failed: MalformedDetail",
         ),
         by_bus(
             "a call that the bus rejects",

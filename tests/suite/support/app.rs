@@ -24,7 +24,7 @@ pub use test_support::message;
 use tokio::time::Instant;
 use tracing::{Dispatch, instrument::WithSubscriber, level_filters::LevelFilter};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, event_id};
 
 /// The secret that signs the tests' deliveries. It is not the development secret, so no test depends on that one.
 pub const SECRET: &str = "whsec_dGVzdHMtc2lnbi13aXRoLXRoaXMtc2VjcmV0";
@@ -34,6 +34,9 @@ pub const NOW: u64 = 1_760_434_167;
 
 /// The body of a valid event, from the vendor's documentation.
 pub const BODY: &str = include_str!("../../../events/bodies/organization.sso_enabled.json");
+
+/// The maximum size in bytes, as EventBridge counts it, of an entry and also of a whole `PutEvents` call.
+pub const MAX_BYTES: usize = 1_047_552;
 
 /// The trace header of the tests' invocations.
 pub const TRACE: &str = "Root=1-68ee1577-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=1";
@@ -213,6 +216,30 @@ impl App {
 /// The valid body with another event id.
 pub fn body_of(event_id: &str) -> String {
     BODY.replacen("evt_94568078213382471", event_id, 1)
+}
+
+/// The body of a parked event whose entry has this size.
+pub fn body_of_entry(event_id: &str, bytes: usize) -> String {
+    let body = body_of(event_id);
+    let padding = bytes - body.len() - "scalekit".len() - "organization.sso_enabled".len() - 14;
+    body + &" ".repeat(padding)
+}
+
+/// The ids of the events in each `PutEvents` call.
+pub fn calls(app: &App) -> Vec<Vec<String>> {
+    let calls = app.bus.requests("PutEvents");
+    calls.iter().map(|call| call["Entries"].as_array().unwrap().iter().map(event_id).collect()).collect()
+}
+
+/// The ids of the events that the bus accepted.
+pub fn taken(app: &App) -> Vec<String> {
+    app.bus.taken().iter().map(|taken| event_id(&taken.what)).collect()
+}
+
+/// The ids in alphabetical order: several calls run at once, so the order in which the bus takes events is not fixed.
+pub fn in_order(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort();
+    ids
 }
 
 /// The SQS event for a batch of messages.
