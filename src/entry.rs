@@ -9,7 +9,7 @@ use crate::event::Event;
 /// The largest entry that the function sends, in bytes.
 ///
 /// EventBridge accepts 1 MB (1,048,576 bytes) in one call. An event of exactly that size can be dropped at a target,
-/// because the event envelope is added to it: 1,024 bytes are left for the envelope.
+/// because the event envelope is added to it. This limit leaves 1,024 bytes for the envelope.
 pub const MAX_ENTRY_BYTES: usize = 1_047_552;
 
 /// The size that EventBridge counts for `Time`, in bytes.
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_entry_has_every_member() {
+    fn the_request_entry_has_every_member_except_resources() {
         let request_entry = |trace_header| {
             with_event(BODY, |event| Entry::new("s", event, trace_header).unwrap().to_request_entry("scalekit-events"))
         };

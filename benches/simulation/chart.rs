@@ -2,19 +2,19 @@
 
 use plotters::prelude::*;
 
-use crate::{AFTER, BEFORE, Drain, HOUR, Result, Scenario, real};
+use crate::{DEFAULT_SCENARIO, Drain, ONE_CALL, Result, Scenario, TEN_CALLS, real};
 
 const SIZE: (u32, u32) = (900, 760);
 const MARGIN: u32 = 20;
-const BEFORE_COLOUR: RGBColor = RGBColor(0x94, 0xa3, 0xb8);
-const AFTER_COLOUR: RGBColor = RGBColor(0xc2, 0x41, 0x0c);
+const ONE_CALL_COLOUR: RGBColor = RGBColor(0x94, 0xa3, 0xb8);
+const TEN_CALLS_COLOUR: RGBColor = RGBColor(0xc2, 0x41, 0x0c);
 const INK: RGBColor = RGBColor(0x1e, 0x29, 0x3b);
 
 /// The largest number of environments and the longest time that the second chart shows.
-const ENVIRONMENTS: usize = 10;
-const HOURS: f64 = 6.0;
+const MAX_ENVIRONMENTS: usize = 10;
+const MAX_HOURS: f64 = 6.0;
 
-/// The quotas that the second chart shows, by the line's width.
+/// The quotas that the second chart shows, each with the width of its lines.
 const QUOTAS: [(f64, u32); 3] = [(1_200.0, 1), (2_400.0, 3), (10_000.0, 5)];
 
 /// A line with its label and style.
@@ -31,7 +31,7 @@ pub fn draw(path: &str) -> Result<()> {
     let (upper, lower) = root.split_vertically(SIZE.1 / 2);
 
     let parked = drains().map(|(drain, colour)| {
-        let parked = HOUR.run(drain).parked.into_iter().enumerate();
+        let parked = DEFAULT_SCENARIO.run(drain).parked.into_iter().enumerate();
         let points = parked.map(|(minute, parked)| (real(minute) / 60.0, real(parked) / 1e6)).collect();
         Line { label: drain.name.to_owned(), points, style: colour.stroke_width(3) }
     });
@@ -40,19 +40,19 @@ pub fn draw(path: &str) -> Result<()> {
 
     let time = drains().map(|(drain, colour)| QUOTAS.map(|(quota, width)| time_to_empty(drain, quota, colour, width)));
     let title = "Hours until the queue is empty, after the outage, by the number of environments that drain it";
-    panel(&lower, title, "environments", (real(ENVIRONMENTS), HOURS), time.as_flattened())?;
+    panel(&lower, title, "environments", (real(MAX_ENVIRONMENTS), MAX_HOURS), time.as_flattened())?;
     root.present()?;
     Ok(())
 }
 
 fn drains() -> [(&'static Drain, RGBColor); 2] {
-    [(&BEFORE, BEFORE_COLOUR), (&AFTER, AFTER_COLOUR)]
+    [(&ONE_CALL, ONE_CALL_COLOUR), (&TEN_CALLS, TEN_CALLS_COLOUR)]
 }
 
 fn time_to_empty(drain: &Drain, quota: f64, colour: RGBColor, width: u32) -> Line {
-    let hours = |environments| Scenario { quota, environments, ..HOUR }.run(drain).to_empty;
-    let points = (1..=ENVIRONMENTS).filter_map(|environments| Some((real(environments), hours(environments)?)));
-    let points = points.filter(|(_, hours)| *hours <= HOURS).collect();
+    let hours = |environments| Scenario { quota, environments, ..DEFAULT_SCENARIO }.run(drain).to_empty;
+    let points = (1..=MAX_ENVIRONMENTS).filter_map(|environments| Some((real(environments), hours(environments)?)));
+    let points = points.filter(|(_, hours)| *hours <= MAX_HOURS).collect();
     Line { label: format!("{}, quota of {quota}", drain.name), points, style: colour.stroke_width(width) }
 }
 

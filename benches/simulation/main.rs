@@ -66,9 +66,9 @@ struct Drain {
 
 /// The rates were measured at 128 MB, with batches of this size and a bus that takes 10 ms. A delivery that was retried in an
 /// outage took 0.83 s in the measurement. One that is parked at once takes 1 ms there; here, SQS takes 20 ms for its answer.
-const BEFORE: Drain =
+const ONE_CALL: Drain =
     Drain { name: "one call at a time", batch: 10, calls: 1, attempts: 5, rate: 514.0, parking: 0.83 };
-const AFTER: Drain =
+const TEN_CALLS: Drain =
     Drain { name: "up to 10 calls at once", batch: 100, calls: 10, attempts: usize::MAX, rate: 1_000.0, parking: 0.02 };
 
 /// What happens. Rates are per second.
@@ -83,7 +83,7 @@ struct Scenario {
 }
 
 /// The default scenario, with the quota of a region of medium size.
-const HOUR: Scenario = Scenario { deliveries: 1_000.0, outage_hours: 1.0, quota: 2_400.0, environments: 5 };
+const DEFAULT_SCENARIO: Scenario = Scenario { deliveries: 1_000.0, outage_hours: 1.0, quota: 2_400.0, environments: 5 };
 
 /// The results of one run.
 #[derive(Default)]
@@ -354,8 +354,8 @@ fn main() -> Result<()> {
     println!("|---:|---:|---|---:|---:|---:|---:|---:|---:|");
     for deliveries in [10.0, 100.0, 1_000.0] {
         for outage_hours in [1.0 / 6.0, 1.0, 4.0] {
-            for drain in [&BEFORE, &AFTER] {
-                let scenario = Scenario { deliveries, outage_hours, ..HOUR };
+            for drain in [&ONE_CALL, &TEN_CALLS] {
+                let scenario = Scenario { deliveries, outage_hours, ..DEFAULT_SCENARIO };
                 print_row(&format!("{deliveries} | {}", time(outage_hours)), drain, &scenario.run(drain));
             }
         }
@@ -366,8 +366,8 @@ fn main() -> Result<()> {
     println!("|---:|---:|---|---:|---:|---:|---:|---:|---:|");
     for quota in [1_200.0, 2_400.0, 10_000.0] {
         for environments in [2, 5, 10] {
-            for drain in [&BEFORE, &AFTER] {
-                let scenario = Scenario { quota, environments, ..HOUR };
+            for drain in [&ONE_CALL, &TEN_CALLS] {
+                let scenario = Scenario { quota, environments, ..DEFAULT_SCENARIO };
                 print_row(&format!("{quota} | {environments}"), drain, &scenario.run(drain));
             }
         }

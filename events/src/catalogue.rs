@@ -48,8 +48,8 @@ macro_rules! event_types {
 //    `data.rs`.
 // 2. Add the type to `tests/suite/support/published.rs`, the independent copy that the tests compare this table with.
 // 3. Add a sample of the event as `bodies/<type>.json`.
-// 4. Run `make events schemas`. It writes the signed delivery of the sample, `<type>.json`, the event as EventBridge
-//    delivers it, `delivered/<type>.json`, and the schemas.
+// 4. Run `make events schemas`. It writes the signed delivery of the sample (`<type>.json`), the event as EventBridge
+//    delivers it (`delivered/<type>.json`), and the schemas.
 // 5. Add the type to the rule for events outside the catalogue in `rules.md`.
 event_types! {
     OrganizationCreated = "organization.created", Organization, Organization;

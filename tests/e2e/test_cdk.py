@@ -23,13 +23,13 @@ CDK = TOOLS / "cdk"
 
 @pytest.fixture(scope="module")
 def synthesized() -> Iterator[Path]:
-    """The cloud assembly of the example with a release of which only the binary is missing."""
+    """The cloud assembly of the example, for a release without the real binary."""
     with TemporaryDirectory(prefix="scalekit-eventbridge-") as directory:
         app, files, output = (Path(directory) / name for name in ("app", "release", "output"))
         files.mkdir()
         package.write(files)
         release.write_zip(files / release.zip_name("arm64"), b"binary", "licences")
-        # Node looks for the packages beside the file.
+        # Node looks for `node_modules` beside app.ts, so the example is copied.
         shutil.copytree(EXAMPLE, app)
         (app / "node_modules").symlink_to(CDK / "node_modules")
         variables = {

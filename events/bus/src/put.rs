@@ -53,7 +53,7 @@ impl Put {
         Ok(true)
     }
 
-    /// Puts an event on the bus, and returns the bus's id of it and its own id.
+    /// Puts an event on the bus, and returns the id that the bus assigned to it and the `id` in its body.
     async fn put(&self, aws: &Aws, bus: &str, body: Vec<u8>) -> Result<(String, String), String> {
         let detail: Value = serde_json::from_slice(&body).map_err(|error| format!("the body is not JSON: {error}"))?;
         let text = |member: &str| detail[member].as_str().map(str::to_owned);

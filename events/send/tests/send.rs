@@ -37,7 +37,8 @@ fn send(arguments: &[&str]) -> Output {
     program().args(arguments).output().unwrap()
 }
 
-/// Runs the program against a server that answers with this status, and returns the requests.
+/// Runs the program against a server that answers every request with this status. Returns the program's output and the
+/// requests that the server received.
 fn send_to_server(arguments: &[&str], status: &'static str) -> (Output, Vec<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -75,7 +76,7 @@ fn text(output: &[u8]) -> &str {
 }
 
 #[test]
-fn a_type_is_posted_as_often_as_asked_each_time_as_a_new_event() {
+fn count_posts_several_new_events_of_a_type() {
     let (output, requests) = send_to_server(&["role.created", "--count", "3", "--set", "data.name=x"], "200 OK");
 
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -57,7 +57,7 @@ impl Behaviour {
 pub struct Recorded {
     /// The operation, such as `PutEvents`.
     pub operation: &'static str,
-    /// The body, parsed as JSON.
+    /// The body, parsed as JSON, or `null` if it isn't JSON.
     pub body: Value,
 }
 
@@ -203,7 +203,8 @@ impl Endpoint {
         format!("{}/123456789012/{name}", self.url())
     }
 
-    /// Handles the next request of this operation in this way, and later requests as before.
+    /// Handles one request of this operation in this way, and later requests as before. Several calls of this method apply to
+    /// the next requests in their order.
     pub fn once(&self, operation: &str, behaviour: Behaviour) {
         self.state().script.push_back((operation.to_owned(), behaviour));
     }
@@ -225,7 +226,8 @@ impl Endpoint {
         state.script.clear();
     }
 
-    /// Sets the secret's value at this stage and its creation time in seconds, or removes the version at this stage.
+    /// Sets the secret's version at this stage: its value, and when it was created, in seconds since the Unix epoch. `None`
+    /// removes the version.
     pub fn set_secret(&self, stage: &str, value: Option<(&str, Option<u64>)>) {
         let secret = &mut self.state.lock().unwrap().secret;
         match value {
@@ -295,7 +297,7 @@ impl Drop for Endpoint {
     }
 }
 
-/// A `PutEvents` answer in which one entry failed with this code.
+/// The answer to a `PutEvents` call with a single entry, which failed with this code.
 pub fn failed_entry(code: &str) -> Behaviour {
     let entry = json!({"ErrorCode": code, "ErrorMessage": "it failed"});
     Behaviour::Answer(200, json!({"FailedEntryCount": 1, "Entries": [entry]}))
