@@ -151,6 +151,23 @@ async fn each_queue_receives_only_its_own_messages() {
     assert_eq!(app.queue.calls("SendMessage"), 0, "a failed delivery should not go to the dead-letter queue");
 }
 
+/// The five seconds begin when the attempts end, not when the delivery arrived.
+#[tokio::test]
+async fn after_a_failure_events_are_parked_for_five_seconds_without_a_call() {
+    let app = App::with_queues().await;
+    app.bus.once("PutEvents", Behaviour::Hang);
+    let deliver = async |seconds| {
+        let (left, now) = (Duration::from_millis(2_000), at(NOW + seconds));
+        let delivery = signed(BODY).function_url();
+        assert_eq!(read(&app.invoke_with(&delivery, context(now, left), now).await.unwrap()).status, 200);
+        app.bus.calls("PutEvents")
+    };
+    // The attempt takes a second.
+    for (seconds, calls) in [(0, 1), (2, 1), (6, 1), (8, 2), (8, 3)] {
+        assert_eq!(deliver(seconds).await, calls, "after {seconds} s");
+    }
+}
+
 #[tokio::test]
 async fn events_are_parked_while_the_bus_does_not_exist() {
     let bus = Endpoint::start().await;
