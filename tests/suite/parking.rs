@@ -278,6 +278,14 @@ async fn a_copy_that_sqs_rejects_is_sent_again_without_attributes() {
 }
 
 #[tokio::test]
+async fn a_copy_without_attributes_is_sent_only_after_a_rejection() {
+    let app = App::with_queues().await;
+    app.queue.always("SendMessage", failed_call(400, "AccessDeniedException"));
+    app.deliver(&signed("[]").function_url()).await;
+    assert_eq!(app.queue.calls("SendMessage"), 1);
+}
+
+#[tokio::test]
 async fn a_copy_is_sent_up_to_the_size_limit_of_sqs() {
     let app = App::with_queues().await;
     let answer = app.deliver(&signed(" ".repeat(1_048_577)).function_url()).await;
