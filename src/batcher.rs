@@ -35,11 +35,11 @@ impl<I, O> Batcher<I, O> {
         Self { max_items, max_bytes, latest: Mutex::default() }
     }
 
-    /// Makes a call with this item of `bytes` bytes and those of the other callers that are ready now, or waits for such a
-    /// call of another caller. Returns the call's output and the item's index in the call, or `None` if the caller that made
-    /// the call was cancelled.
+    /// Makes a call with this item and the items of the other callers that are ready now. If another caller is about to make
+    /// such a call, adds the item to that call instead, and waits for it. Returns the call's output and the item's index in
+    /// the call, or `None` if the caller that made the call was cancelled. The item has this number of bytes.
     ///
-    /// The call begins as soon as every task that is ready to run has had its turn, so it waits for nothing but the CPU.
+    /// The call begins when the runtime polls this task again after a yield. It waits for nothing but the CPU.
     pub async fn call<F>(&self, item: I, bytes: usize, call: impl FnOnce(Vec<I>) -> F) -> Option<Output<O>>
     where
         F: Future<Output = O>,
@@ -104,8 +104,8 @@ mod tests {
     /// The number of an item, and its size.
     type Item = (usize, usize);
 
-    /// Makes calls with items of these sizes at the same time. Returns the numbers of each call's items, and checks that each
-    /// caller gets the output of its own call, and its index in it.
+    /// Calls with items of these sizes at the same time. Returns the items of each call, by their numbers. Checks that each
+    /// caller gets the output of the call with its item, and the index of that item.
     async fn calls(batcher: &Batcher<Item, Vec<Item>>, sizes: &[usize]) -> Vec<Vec<usize>> {
         let call = async |item: Item| {
             let (items, index) = batcher.call(item, item.1, |items| async { items }).await.unwrap();

@@ -1,8 +1,8 @@
 //! The event bus: puts entries on it, and checks the results.
 //!
 //! A successful `PutEvents` proves nothing by itself: it can contain failed entries, and it also succeeds for a bus that
-//! doesn't exist. Only this module makes an [`EventId`], and only if the entry has no error, the response is consistent, and
-//! the bus is not known to be missing.
+//! doesn't exist. Only this module makes an [`EventId`], and it returns one only if the entry has no error, the response is
+//! consistent, and the bus is not known to be missing.
 
 use std::{
     collections::VecDeque,
@@ -91,7 +91,7 @@ impl<'a, T> Submission<'a, T> {
 pub struct Bus {
     client: Client,
     name: String,
-    /// Each running call with a single entry holds a clone of this.
+    /// Each running [`put_single`](Self::put_single) holds a clone of this, so the number of clones tells whether others run.
     running: Arc<()>,
     /// The output of a shared call is the number of its entries, and their results.
     batcher: Batcher<PutEventsRequestEntry, (usize, Results)>,
@@ -243,11 +243,11 @@ impl Bus {
     async fn put_open<T: Sync>(&self, call: &[Submission<'_, T>]) -> Result<(), AwsError> {
         let open: Vec<_> = call.iter().filter(|submission| submission.is_open()).collect();
         let outcome = self.put_once(&open).await;
-        if open.len() == 1 || !outcome.as_ref().is_err_and(|error| error.class == ErrorClass::Rejected) {
+        if open.len() == 1 || !outcome.as_ref().is_err_and(|error| !error.class.is_temporary()) {
             return outcome;
         }
-        // One bad entry fails the whole call, so put them one by one. First replace the call's rejection with a transient
-        // error in every entry: if the loop is cancelled, the entries that it didn't reach aren't rejected.
+        // One entry that is invalid or not allowed fails the whole call, so put them one by one. First replace the error with a
+        // transient one in every entry: if the loop is cancelled, the entries that it didn't reach haven't failed for good.
         let mut outcome = Ok(());
         for submission in &open {
             submission.set_cancelled();
@@ -262,7 +262,7 @@ impl Bus {
         outcome
     }
 
-    /// One call. Sets the result of each entry.
+    /// Puts these entries once, and sets the result of each.
     ///
     /// # Errors
     /// The error of the whole call, or one of the entries' temporary errors.
@@ -291,23 +291,24 @@ impl Bus {
         }
     }
 
-    /// One call for a single entry. While other calls run, the entry shares its call with those of other deliveries that are
-    /// ready at the same time: a call with ten entries costs little more than a call with one.
+    /// Puts a single entry once. While other single entries are put, it shares a call with those that are ready at the same
+    /// time: a call with ten entries costs little more than a call with one. If the shared call is cancelled, or fails
+    /// permanently, the entry gets a call to itself.
     async fn put_single(&self, entry: &Entry<'_>) -> Results {
         let call_alone = || put_events(&self.client, vec![entry.to_request_entry(&self.name)]);
         let running = Arc::clone(&self.running);
-        // This call's clone, and the bus's own.
+        // The clone of this entry, and the bus's own.
         if Arc::strong_count(&running) == 2 {
             return call_alone().await;
         }
         let call = |entries: Vec<_>| async { (entries.len(), put_events(&self.client, entries).await) };
         let output = self.batcher.call(entry.to_request_entry(&self.name), entry.bytes(), call).await;
-        // The time of the delivery that made the call may be over before the time of this one.
+        // The delivery that made the call was cancelled, for example because its deadline is earlier than this one's.
         let Some((output, index)) = output else { return call_alone().await };
         match &*output {
             (_, Ok(results)) => Ok(vec![results[index].clone()]),
-            // One bad entry fails the whole call, and it may be another delivery's.
-            (2.., Err(error)) if error.class == ErrorClass::Rejected => call_alone().await,
+            // One entry that is invalid or not allowed fails the whole call, and it may be another delivery's.
+            (2.., Err(error)) if !error.class.is_temporary() => call_alone().await,
             (_, Err(error)) => Err(error.clone()),
         }
     }

@@ -282,9 +282,9 @@ mod tests {
             ("another name", record("arn:aws:sqs:eu-central-1:123456789012:other-parking")),
             ("another account", record("arn:aws:sqs:eu-central-1:123456789013:parking")),
             ("a name alone", record("parking")),
-            ("no ARN", record("123456789012:parking")),
+            ("not an ARN", record("123456789012:parking")),
             ("a stream", json!({"messageId": "1", "body": "{}", "eventSource": "aws:kinesis", "eventSourceARN": ARN})),
-            ("no ARN at all", json!({"messageId": "1", "body": "{}", "eventSource": "aws:sqs"})),
+            ("no ARN", json!({"messageId": "1", "body": "{}", "eventSource": "aws:sqs"})),
             ("no body", json!({"messageId": "1", "eventSource": "aws:sqs", "eventSourceARN": ARN})),
         ] {
             assert_eq!(bodies(&[record(ARN), other]), None, "{why}");

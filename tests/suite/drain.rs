@@ -326,21 +326,23 @@ async fn one_record_is_logged_for_each_message() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_rejected_because_of_one_entry_is_repeated_for_each_entry() {
-    let app = App::with_queues().await;
-    app.bus.plan("PutEvents", |request| {
-        let entries = request.body["Entries"].as_array().unwrap();
-        entries.iter().any(|entry| event_id(entry) == "evt_3").then(|| failed_call(400, "ValidationException"))
-    });
-    let reply = app.invoke(&batch(&messages(12))).await.unwrap();
-    assert_eq!(failed(&reply), ["m3"]);
-    assert_eq!(app.records()[2]["problem"], "refused-by-bus");
-    let mut expected: Vec<_> = (1..=12).map(|n| format!("evt_{n}")).collect();
-    expected.remove(2);
-    assert_eq!(in_order(taken(&app)), in_order(expected));
-    let mut sizes: Vec<_> = calls(&app).iter().map(Vec::len).collect();
-    sizes.sort_unstable();
-    assert_eq!(sizes, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 10]);
+async fn a_call_that_fails_permanently_because_of_one_entry_is_repeated_for_each_entry() {
+    for (code, problem) in [("ValidationException", "refused-by-bus"), ("AccessDeniedException", "misconfigured")] {
+        let app = App::with_queues().await;
+        app.bus.plan("PutEvents", move |request| {
+            let entries = request.body["Entries"].as_array().unwrap();
+            entries.iter().any(|entry| event_id(entry) == "evt_3").then(|| failed_call(400, code))
+        });
+        let reply = app.invoke(&batch(&messages(12))).await.unwrap();
+        assert_eq!(failed(&reply), ["m3"], "{code}");
+        assert_eq!(app.records()[2]["problem"], problem, "{code}");
+        let mut expected: Vec<_> = (1..=12).map(|n| format!("evt_{n}")).collect();
+        expected.remove(2);
+        assert_eq!(in_order(taken(&app)), in_order(expected), "{code}");
+        let mut sizes: Vec<_> = calls(&app).iter().map(Vec::len).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 10], "{code}");
+    }
 }
 
 #[tokio::test]

@@ -157,7 +157,7 @@ async fn after_a_failure_events_are_parked_for_five_seconds_without_a_call() {
     let app = App::with_queues().await;
     app.bus.once("PutEvents", Behaviour::Hang);
     let deliver = async |seconds| {
-        let (left, now) = (Duration::from_millis(2_000), at(NOW + seconds));
+        let (left, now) = (Duration::from_secs(2), at(NOW + seconds));
         let delivery = signed(BODY).function_url();
         assert_eq!(read(&app.invoke_with(&delivery, context(now, left), now).await.unwrap()).status, 200);
         app.bus.calls("PutEvents")

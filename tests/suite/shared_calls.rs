@@ -95,22 +95,25 @@ async fn only_the_entry_that_was_throttled_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_rejected_because_of_one_entry_is_repeated_for_each_entry() {
-    let app = App::start().await;
-    let rejected = |request: &Recorded| contains(request, "evt_3").then(|| failed_call(400, "ValidationException"));
-    app.bus.plan("PutEvents", rejected);
-    let answers = deliver_all(&app, bodies(4)).await;
-    assert_eq!(results(&answers), ["200", "200", "refused-by-bus", "200"]);
-    assert_eq!(in_order(taken(&app)), ["evt_1", "evt_2", "evt_4"]);
-    assert_eq!(sizes(&app), [1, 3, 1, 1, 1]);
+async fn a_call_that_fails_permanently_because_of_one_entry_is_repeated_for_each_entry() {
+    for (code, problem) in [("ValidationException", "refused-by-bus"), ("AccessDeniedException", "misconfigured")] {
+        let app = App::start().await;
+        app.bus.plan("PutEvents", move |request| contains(request, "evt_3").then(|| failed_call(400, code)));
+        let answers = deliver_all(&app, bodies(4)).await;
+        assert_eq!(results(&answers), ["200", "200", problem, "200"], "{code}");
+        assert_eq!(in_order(taken(&app)), ["evt_1", "evt_2", "evt_4"], "{code}");
+        assert_eq!(sizes(&app), [1, 3, 1, 1, 1], "{code}");
+    }
 }
 
 #[tokio::test]
-async fn a_rejected_call_with_one_entry_is_not_repeated() {
-    let app = App::start().await;
-    app.bus.always("PutEvents", failed_call(400, "ValidationException"));
-    assert_eq!(results(&deliver_all(&app, bodies(2)).await), ["refused-by-bus"; 2]);
-    assert_eq!(sizes(&app), [1, 1]);
+async fn a_call_with_one_entry_that_fails_permanently_is_not_repeated() {
+    for (code, problem) in [("ValidationException", "refused-by-bus"), ("AccessDeniedException", "misconfigured")] {
+        let app = App::start().await;
+        app.bus.always("PutEvents", failed_call(400, code));
+        assert_eq!(results(&deliver_all(&app, bodies(2)).await), [problem; 2], "{code}");
+        assert_eq!(sizes(&app), [1, 1], "{code}");
+    }
 }
 
 #[tokio::test]
