@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use test_support::SignedDelivery;
+use tokio::time::sleep;
 
 use crate::{
     support::app::{
@@ -44,6 +45,22 @@ async fn events_are_forwarded_in_order_ten_per_call() {
         assert_eq!(calls.concat(), (1..=count).map(|n| format!("evt_{n}")).collect::<Vec<_>>());
         assert_eq!(taken(&app), calls.concat());
     }
+}
+
+#[tokio::test]
+async fn ten_calls_run_at_once_even_after_an_event_was_refused() {
+    let app = App::with_queues().await;
+    app.bus.once("PutEvents", failed_call(400, "ValidationException"));
+    assert_eq!(failed(&app.invoke(&batch(&messages(1))).await.unwrap()), ["m1"]);
+    app.forget();
+    app.bus.always("PutEvents", Behaviour::Slow(Duration::from_millis(1_500)));
+    let messages = batch(&messages(120));
+    let check = async {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(app.bus.calls("PutEvents"), 10);
+    };
+    let (reply, ()) = tokio::join!(app.invoke(&messages), check);
+    assert_eq!(failed(&reply.unwrap()), [""; 0]);
 }
 
 #[tokio::test]
