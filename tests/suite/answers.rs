@@ -1,5 +1,6 @@
 //! Tests every answer that depends on the delivery alone. Each row of a table makes one change to a valid delivery, so
-//! that only this change can be the reason for the answer. Answers that depend on AWS are tested in [`crate::faults`].
+//! that only this change can be the reason for the answer. Answers that depend on the bus or the queue are tested in
+//! [`crate::faults`], and those that depend on Secrets Manager in [`crate::secrets`].
 
 use serde_json::{Value, json};
 
