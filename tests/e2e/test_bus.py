@@ -40,7 +40,7 @@ def succeed(emulator: Emulator, *arguments: str) -> list[str]:
 
 @contextmanager
 def tailing(emulator: Emulator, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A `tail` that shows events, in the background of a shell that makes it ignore SIGINT."""
+    """A `tail` that shows events. It starts with SIGINT ignored, like a program that a script starts in the background."""
     command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", program("bus"), "tail", BUS, *arguments]
     variables = os.environ | {"AWS_ENDPOINT_URL": emulator.url}
     pipe = subprocess.PIPE
@@ -58,7 +58,7 @@ def tailing(emulator: Emulator, *arguments: str) -> Iterator[subprocess.Popen[st
 
 
 def temporary(emulator: Emulator) -> set[str]:
-    """The names of the temporary rules and queues, each of which has to have both."""
+    """The names of the temporary rules and queues. There has to be a rule and a queue with each name."""
     rules = emulator.client("events").list_rules(EventBusName=BUS, NamePrefix="scalekit-tail-")["Rules"]
     queues = emulator.client("sqs").list_queues(QueueNamePrefix="scalekit-tail-").get("QueueUrls", [])
     names = {url.rpartition("/")[2] for url in queues}
@@ -159,7 +159,7 @@ def test_an_error_is_a_sentence(arguments: list[str], message: str, emulator: Em
 
 
 class Queue:
-    """A queue with messages of the dead-letter queue, or the parking queue."""
+    """A queue that the test uses as the dead-letter queue or as the parking queue."""
 
     def __init__(self, emulator: Emulator, name: str) -> None:
         self._queues = emulator.client("sqs")

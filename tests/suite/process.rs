@@ -50,7 +50,7 @@ pub struct Output {
 }
 
 impl Environment {
-    /// An environment with only the variables that the function needs.
+    /// A small environment in which the function starts and forwards to the local endpoint.
     pub async fn new() -> Self {
         let (api, aws) = (RuntimeApi::start().await, Endpoint::start().await);
         let variables = [
@@ -71,7 +71,7 @@ impl Environment {
         Self { api, aws, variables }
     }
 
-    /// The minimal environment with these variables changed. An empty value removes the variable.
+    /// This environment with these variables changed. An empty value removes the variable.
     async fn with(changes: &[(&'static str, &str)]) -> Self {
         let mut environment = Self::new().await;
         for (name, value) in changes {
