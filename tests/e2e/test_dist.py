@@ -83,7 +83,7 @@ def test_the_binary_lists_the_crates_of_the_bill_of_materials(architecture: str,
     # The bill of materials is that of both architectures. Few crates are for one of them alone.
     assert len(components - crates) <= 2
     assert {name for name, _ in crates} >= {"ring", "rustls", "lambda_http", "aws-sdk-eventbridge"}
-    # Each index of a dependency is the position of a crate.
+    # The numbers in a crate's `dependencies` are positions in the list of crates.
     by_name = {it["name"]: it for it in listed}
     assert "ring" in {listed[position]["name"] for position in by_name["rustls"]["dependencies"]}
 
