@@ -1,4 +1,4 @@
-//! Combines the items of callers that are ready at the same time in one call.
+//! If several callers are ready at the same time, combines their items into one call.
 
 use std::{
     fmt,
@@ -39,7 +39,7 @@ impl<I, O> Batcher<I, O> {
     /// such a call, adds the item to that call instead, and waits for it. Returns the call's output and the item's index in
     /// the call, or `None` if the caller that made the call was cancelled. The item has this number of bytes.
     ///
-    /// The call begins when the runtime polls this task again after a yield. It waits for nothing but the CPU.
+    /// The call begins when the runtime polls this task again after a yield. Nothing else delays its start.
     pub async fn call<F>(&self, item: I, bytes: usize, call: impl FnOnce(Vec<I>) -> F) -> Option<Output<O>>
     where
         F: Future<Output = O>,
@@ -104,8 +104,8 @@ mod tests {
     /// The number of an item, and its size.
     type Item = (usize, usize);
 
-    /// Calls with items of these sizes at the same time. Returns the items of each call, by their numbers. Checks that each
-    /// caller gets the output of the call with its item, and the index of that item.
+    /// Calls the batcher once for each of these sizes, all at the same time. Returns the items of each call, by their numbers.
+    /// Checks that each caller gets the output of the call with its item, and the index of that item.
     async fn calls(batcher: &Batcher<Item, Vec<Item>>, sizes: &[usize]) -> Vec<Vec<usize>> {
         let call = async |item: Item| {
             let (items, index) = batcher.call(item, item.1, |items| async { items }).await.unwrap();

@@ -1,5 +1,5 @@
-//! The Lambda function. [`Function::invoke`] handles one invocation: `Function::handle` takes a delivery from the request to
-//! the result, and `Function::drain` forwards a batch of parked messages.
+//! The Lambda function. [`Function::invoke`] handles one invocation: `Function::handle` processes a delivery, from its
+//! request to its result, and `Function::drain` forwards a batch of parked messages.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -77,7 +77,7 @@ impl Function {
     ///
     /// # Errors
     /// [`Diagnostic`] if the Lambda event is neither an HTTP request nor a batch of messages from the parking queue. Lambda
-    /// counts the invocation as failed, so the messages of another queue stay in that queue.
+    /// counts the invocation as failed, so if it was a batch from another queue, its messages stay in that queue.
     pub async fn invoke(&self, event: LambdaEvent<RawEvent>, now: SystemTime) -> Result<Reply, Diagnostic> {
         let LambdaEvent { payload, context } = event;
         let deadlines = Deadlines::new(now, context.deadline);

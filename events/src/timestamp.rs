@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Option<DateTime<Utc>> {
         return Some(instant);
     }
     // chrono accepts second 60 in any minute. A leap second is inserted at the end of a UTC day. RFC 3339, section 5.7,
-    // allows it only at the end of a month that has one, which isn't checked.
+    // allows second 60 only at the end of a month that has a leap second. The month isn't checked.
     if (instant.hour(), instant.minute()) != (23, 59) {
         return None;
     }
