@@ -32,7 +32,7 @@ const _: () = assert!(GRACE_PERIOD.as_millis() < DEADLINE_MARGIN.as_millis());
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
     /// When the invocation began, by the system's clock.
-    pub now: SystemTime,
+    pub began: SystemTime,
     started: Instant,
     /// When the response is due.
     pub response: Instant,
@@ -47,31 +47,37 @@ impl Deadlines {
         let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(deadline_ms);
         // `cargo lambda watch` sends a duration instead of a time, so ignore a deadline that has already passed.
         let left = deadline.duration_since(now).map_or(RESPONSE_TIME, |left| left.saturating_sub(DEADLINE_MARGIN));
-        Self { now, started, response: started + left.min(RESPONSE_TIME) }
+        Self { began: now, started, response: started + left.min(RESPONSE_TIME) }
     }
 
     /// When an event that the bus hasn't accepted is parked.
     #[must_use]
-    pub fn park(&self) -> Instant {
+    pub fn park_at(&self) -> Instant {
         self.started + (self.response - self.started).mul_f64(PARK_AFTER)
     }
 
     /// Until when parked events are forwarded. Those that the bus hasn't accepted by then stay in the queue.
     #[must_use]
-    pub fn drain(&self) -> Instant {
+    pub fn drain_until(&self) -> Instant {
         self.started + (self.response - self.started).mul_f64(DRAIN_FOR)
     }
 
     /// When a copy of a refused delivery must be in the queue, if copying begins now.
     #[must_use]
-    pub fn copy(&self) -> Instant {
+    pub fn copy_until(&self) -> Instant {
         self.response.min(Instant::now() + COPY_TIME)
     }
 
     /// When an overdue stage is cancelled.
     #[must_use]
-    pub fn cancel(&self) -> Instant {
+    pub fn cancel_at(&self) -> Instant {
         self.response + GRACE_PERIOD
+    }
+
+    /// The present time, by the system's clock.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.began + self.elapsed()
     }
 
     /// The time since the invocation began.
@@ -104,10 +110,10 @@ mod tests {
             ("the largest number", u64::MAX, 7_500, 5_000),
         ] {
             let deadlines = Deadlines::new(now, deadline_ms);
-            assert_eq!(deadlines.now, now, "{description}");
+            assert_eq!(deadlines.began, now, "{description}");
             assert_eq!((deadlines.response - deadlines.started).as_millis(), response, "{description}");
-            assert_eq!((deadlines.park() - deadlines.started).as_millis(), park, "{description}");
-            assert_eq!((deadlines.drain() - deadlines.started).as_millis(), response * 9 / 10, "{description}");
+            assert_eq!((deadlines.park_at() - deadlines.started).as_millis(), park, "{description}");
+            assert_eq!((deadlines.drain_until() - deadlines.started).as_millis(), response * 9 / 10, "{description}");
         }
     }
 
@@ -117,10 +123,10 @@ mod tests {
         let deadlines = Deadlines::new(now, 10_000);
         let passed = async |seconds| {
             advance(Duration::from_secs(seconds)).await;
-            (deadlines.elapsed().as_secs(), (deadlines.copy() - deadlines.started).as_millis())
+            (deadlines.elapsed().as_secs(), (deadlines.copy_until() - deadlines.started).as_millis())
         };
         assert_eq!(passed(1).await, (1, 4_000));
         assert_eq!(passed(5).await, (6, 7_500));
-        assert_eq!((deadlines.cancel() - deadlines.started).as_millis(), 7_600);
+        assert_eq!((deadlines.cancel_at() - deadlines.started).as_millis(), 7_600);
     }
 }

@@ -90,14 +90,14 @@ impl std::error::Error for TooLarge {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::UnknownEvents, queue::Message, signature::Verified};
+    use crate::{event::UnknownEvents, parked::Message, signature::Verified};
 
     const BODY: &str = r#"{"spec_version":"1","id":"evt_1","type":"user.login","object":"User","environment_id":"env_1","occurred_at":"2025-10-14T09:29:27.5Z"}"#;
 
     /// Calls `then` with the event of this body.
     fn with_event<T>(body: &str, then: impl FnOnce(&Event<'_>) -> T) -> T {
         let message = Message::with_body(body);
-        then(&Event::parse(&Verified::from_queue(&message), UnknownEvents::Forward, None).unwrap())
+        then(&Event::parse(&Verified::before_parking(&message), UnknownEvents::Forward, None).unwrap())
     }
 
     #[test]

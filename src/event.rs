@@ -18,10 +18,8 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{
-    json::{self, Malformed},
-    signature::Verified,
-};
+pub use crate::json::Malformed;
+use crate::{json, signature::Verified};
 
 /// The maximum length of a Scalekit id, in characters.
 const MAX_IDENTIFIER_LENGTH: usize = 32;

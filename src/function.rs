@@ -1,5 +1,5 @@
-//! The Lambda function. [`Function::invoke`] handles one invocation: `Function::handle` processes a delivery, from its
-//! request to its result, and `Function::drain` forwards a batch of parked messages.
+//! The Lambda function. [`Function::invoke`] handles one invocation: `Function::deliver` responds to a delivery, and
+//! `Function::drain` forwards a batch of parked messages. Both end in `Function::forward_or_refuse`.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -7,21 +7,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use scalekit_events::drift::Drift;
 use tokio::time::timeout_at;
 
 use crate::{
-    aws_error::{AwsError, ErrorClass},
-    bus::{Bus, Submission},
+    aws::{AwsError, ErrorClass},
+    bus::{Bus, Lane},
     deadlines::Deadlines,
     entry::{self, Entry},
     event::{Event, UnknownEvents},
     invocation::{Invocation, RawEvent, Request},
     log::{EventLine, Trigger},
+    parked::Message,
     problem::Problem,
-    queue::{Message, MessageId, Queue},
+    queue::{MessageId, Queue},
     response::{Accepted, BatchResponse, Reply, Response},
     secret::{Keyring, Keys},
     signature::{Delivery, SignatureError, Verified},
@@ -56,7 +57,15 @@ pub struct Function {
     pub dead_letter_queue: Option<Queue>,
 }
 
-/// The result of a delivery, for the response and the log.
+/// What is known about a body besides the body itself.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    /// The header of the delivery. A parked message has none.
+    webhook_id: Option<&'a str>,
+    trace_header: Option<&'a str>,
+}
+
+/// The result of a delivery or a parked message, for the response and the log.
 struct Handled<'a> {
     authentic: bool,
     event: Option<Event<'a>>,
@@ -69,6 +78,11 @@ impl Handled<'_> {
     /// A delivery that failed before it was known to be authentic.
     fn unverified(problem: Problem) -> Self {
         Self { authentic: false, event: None, drift: Drift::default(), copy: None, result: Err(problem) }
+    }
+
+    /// A parked message that failed before its event was known. Its signature was verified before it was parked.
+    fn failed_message(problem: Problem) -> Self {
+        Self { authentic: true, ..Self::unverified(problem) }
     }
 }
 
@@ -101,11 +115,9 @@ impl Function {
 
     /// Handles a delivery and writes its log line. A panic or a timeout also gets a response.
     async fn deliver(&self, request: &Request<'_>, context: &Context, deadlines: Deadlines) -> Response {
-        let trace_header = context.xray_trace_id.as_deref().and_then(trace::valid_header);
         let handled = {
-            // Pinned here and below, so that each wrapper holds a pointer: the SDK's futures are large, and each wrapper
-            // would otherwise contain the whole future.
-            let handle = pin!(self.handle(request, trace_header, deadlines));
+            // Pinned here and below, so that each wrapper holds a pointer: otherwise, each would contain the whole future.
+            let handle = pin!(self.handle_delivery(request, context, deadlines));
             guard(handle, deadlines).await.unwrap_or_else(Handled::unverified)
         };
         let response = Response::new(&handled.result, request.format);
@@ -117,25 +129,44 @@ impl Function {
     ///
     /// The body is checked only after the signature, so that a refusal because of the body is logged as the refusal of an
     /// authentic delivery, and a copy is sent to the dead-letter queue.
-    async fn handle<'a>(
+    async fn handle_delivery<'a>(
         &self,
         request: &'a Request<'_>,
-        trace_header: Option<&str>,
+        context: &Context,
         deadlines: Deadlines,
     ) -> Handled<'a> {
-        let verified = match self.authenticate(request, deadlines.now).await {
+        let verified = match self.authenticate(request, deadlines.began).await {
             Ok(verified) => verified,
             Err(problem) => return Handled::unverified(problem),
         };
-        let (event, result) = match self.parse(&verified) {
+        let origin = Origin {
+            webhook_id: request.headers.webhook_id.as_deref(),
+            trace_header: context.xray_trace_id.as_deref().and_then(trace::valid_header),
+        };
+        let forward = async |event: &Event<'_>| {
+            // Refresh the secret while the event is forwarded: after the response, Lambda freezes the process.
+            let forward = pin!(self.forward_or_park(event, origin.trace_header, deadlines));
+            let refresh = pin!(self.keyring.refresh(deadlines.began));
+            tokio::join!(forward, timeout_at(deadlines.response, refresh)).0
+        };
+        self.forward_or_refuse(&verified, origin, forward, deadlines).await
+    }
+
+    /// The path of an authentic body: size, JSON and contract, then `forward`. If the event is refused, a copy is sent to the
+    /// dead-letter queue.
+    async fn forward_or_refuse<'a>(
+        &self,
+        verified: &Verified<'a>,
+        origin: Origin<'_>,
+        forward: impl AsyncFnOnce(&Event<'a>) -> Result<Accepted, Problem>,
+        deadlines: Deadlines,
+    ) -> Handled<'a> {
+        let (event, result) = match self.parse(verified) {
             Ok(event) => {
                 let result = {
-                    // Refresh the secret while the event is forwarded: after the response, Lambda freezes the process.
-                    let forward = pin!(self.forward_or_park(&event, trace_header, deadlines));
-                    let refresh = pin!(self.keyring.refresh(deadlines.now));
-                    let both = pin!(async { tokio::join!(forward, timeout_at(deadlines.response, refresh)).0 });
-                    // Guarded here as well as in `deliver`, so that the log line of a panic or a timeout contains the event.
-                    guard(both, deadlines).await.and_then(|result| result)
+                    let forward = pin!(forward(&event));
+                    // Guarded here as well as in the caller, so that the log line of a panic or a timeout contains the event.
+                    guard(forward, deadlines).await.and_then(|result| result)
                 };
                 (Some(event), result)
             }
@@ -143,7 +174,7 @@ impl Function {
         };
         let copy = match &result {
             Err(problem) if problem.status().is_client_error() => {
-                self.dead_letter(request, &verified, problem, trace_header, deadlines).await
+                self.dead_letter(verified, origin, problem, deadlines).await
             }
             _ => None,
         };
@@ -153,7 +184,7 @@ impl Function {
 
     /// Verifies a delivery with the keys in memory and, if none matches, with those that are in the secret now.
     async fn authenticate<'a>(&self, request: &'a Request<'_>, now: SystemTime) -> Result<Verified<'a>, Problem> {
-        let delivery = admit(request)?;
+        let delivery = read_delivery(request)?;
         let verify = |keys: &Keys| match delivery.verify(keys.valid_at(now), now, self.policy.tolerance) {
             Err(SignatureError::NoMatch) if keys.valid_at(now).next().is_none() => Err(Problem::SecretUnavailable),
             result => result.map_err(Problem::Signature),
@@ -184,92 +215,65 @@ impl Function {
         deadlines: Deadlines,
     ) -> Result<Accepted, Problem> {
         let entry = Entry::new(&self.source, event, trace_header).map_err(Problem::ContentTooLarge)?;
+        let insist = || self.bus.put(&entry, Lane::LastResort, deadlines.now(), deadlines.response);
         let Some(parking_queue) = &self.parking_queue else {
-            let put = self.bus.put_one(entry, deadlines.now, deadlines.response).await;
-            return put.map(Accepted::ByBus).map_err(Problem::Bus);
+            return insist().await.map(Accepted::ByBus).map_err(Problem::Bus);
         };
-        let bus_error = match self.bus.put_one_or_fail_fast(entry, deadlines.now, deadlines.park()).await {
+        let bus_error = match self.bus.put(&entry, Lane::Delivery, deadlines.now(), deadlines.park_at()).await {
             Ok(id) => return Ok(Accepted::ByBus(id)),
             Err(error) if error.class == ErrorClass::Rejected => return Err(Problem::Bus(error)),
             Err(error) => error,
         };
-        match parking_queue.park(event.body(), trace_header, deadlines.response).await {
-            Ok(message_id) => Ok(Accepted::ByParkingQueue { message_id, bus_error }),
-            Err(error) => {
-                Err(Problem::Bus(AwsError::transient(format!("{bus_error}; parking the event failed, too: {error}"))))
-            }
+        let queue = match parking_queue.park(event.body(), trace_header, deadlines.response).await {
+            Ok(message_id) => return Ok(Accepted::ByParkingQueue { message_id, bus_error }),
+            Err(error) => error,
+        };
+        // The bus may not even have been called, so use the time that is left.
+        match insist().await {
+            Ok(id) => Ok(Accepted::ByBus(id)),
+            Err(error) if error.class == ErrorClass::Rejected => Err(Problem::Bus(error)),
+            Err(bus) => Err(Problem::NotStored { bus, queue }),
         }
     }
 
-    /// Sends a copy of a refused delivery to the dead-letter queue, if there is one.
+    /// Sends a copy of a refused delivery or message to the dead-letter queue, if there is one.
     async fn dead_letter(
         &self,
-        request: &Request<'_>,
         verified: &Verified<'_>,
+        origin: Origin<'_>,
         problem: &Problem,
-        trace_header: Option<&str>,
         deadlines: Deadlines,
     ) -> Option<Result<MessageId, AwsError>> {
         let queue = self.dead_letter_queue.as_ref()?;
-        let webhook_id = request.headers.webhook_id.as_deref().unwrap_or_default();
         let reason = problem.to_string();
-        let attributes = [("problem", problem.code()), ("reason", &reason), ("webhook-id", webhook_id)];
-        Some(queue.dead_letter(verified.body(), trace_header, &attributes, deadlines.copy()).await)
+        let webhook_id = origin.webhook_id.map(|id| ("webhook-id", id));
+        let attributes: Vec<_> =
+            [("problem", problem.code()), ("reason", reason.as_str())].into_iter().chain(webhook_id).collect();
+        Some(queue.dead_letter(verified.body(), origin.trace_header, &attributes, deadlines.copy_until()).await)
     }
 
-    /// Forwards parked messages and writes a log line for each.
+    /// Forwards parked messages. Those that aren't done stay in the queue.
     async fn drain(&self, messages: &[Message<'_>], context: &Context, deadlines: Deadlines) -> BatchResponse {
-        let forward = pin!(self.forward_messages(messages, context, deadlines));
-        match guard(forward, deadlines).await {
-            Ok(response) => response,
-            Err(problem) => {
-                let mut response = BatchResponse::default();
-                let result = Err(problem);
-                for message in messages {
-                    log_message(message, None, &result, context, deadlines);
-                    response.add(message, &result);
-                }
-                response
-            }
-        }
+        let done = join_all(messages.iter().map(|message| self.drain_message(message, context, deadlines))).await;
+        BatchResponse::new(messages.iter().zip(done).filter(|(_, done)| !done).map(|(message, _)| message.id()))
     }
 
-    async fn forward_messages(
-        &self,
-        messages: &[Message<'_>],
-        context: &Context,
-        deadlines: Deadlines,
-    ) -> BatchResponse {
-        let mut response = BatchResponse::default();
-        let mut finish = |message: &Message<'_>, event: Option<&Event<'_>>, result: Result<Accepted, Problem>| {
-            log_message(message, event, &result, context, deadlines);
-            response.add(message, &result);
+    /// Forwards a parked message and writes its log line. Returns whether the message may leave the queue: the bus has its
+    /// event, or the event can never be forwarded and a copy is in the dead-letter queue.
+    async fn drain_message(&self, message: &Message<'_>, context: &Context, deadlines: Deadlines) -> bool {
+        let verified = Verified::before_parking(message);
+        let origin = Origin { webhook_id: None, trace_header: message.trace_header().and_then(trace::valid_header) };
+        let forward = async |event: &Event<'_>| {
+            let entry = Entry::new(&self.source, event, origin.trace_header).map_err(Problem::ContentTooLarge)?;
+            let put = self.bus.put(&entry, Lane::Parked, deadlines.now(), deadlines.drain_until()).await;
+            put.map(Accepted::ByBus).map_err(Problem::Bus)
         };
-        let parsed: Vec<_> =
-            messages.iter().map(|message| (message, self.parse(&Verified::from_queue(message)))).collect();
-        let mut submissions = Vec::with_capacity(parsed.len());
-        let mut refused = Vec::new();
-        for (message, parsed) in &parsed {
-            let event = parsed.as_ref().ok();
-            let trace_header = message.trace_header().and_then(trace::valid_header);
-            let entry = parsed.as_ref().map_err(Problem::clone).and_then(|event| {
-                let entry = Entry::new(&self.source, event, trace_header).map_err(Problem::ContentTooLarge);
-                entry.map(|entry| Submission::new((message, event), entry))
-            });
-            match entry {
-                Ok(submission) => submissions.push(submission),
-                Err(problem) => refused.push((message, event, problem)),
-            }
-        }
-        self.bus.put(&submissions, deadlines.now, deadlines.drain()).await;
-        for (message, event, problem) in refused {
-            finish(message, event, Err(problem));
-        }
-        for submission in submissions {
-            let ((message, event), result) = submission.into_parts();
-            finish(message, Some(event), result.map(Accepted::ByBus).map_err(Problem::Bus));
-        }
-        response
+        let handled = {
+            let handle = pin!(self.forward_or_refuse(&verified, origin, forward, deadlines));
+            guard(handle, deadlines).await.unwrap_or_else(Handled::failed_message)
+        };
+        log_message(message, &handled, context, deadlines);
+        handled.result.is_ok() || handled.copy.is_some_and(|copy| copy.is_ok())
     }
 }
 
@@ -277,7 +281,7 @@ impl Function {
 ///
 /// # Errors
 /// [`Problem`] if the method isn't POST, or a header of the signature is missing or malformed.
-pub fn admit<'a>(request: &'a Request<'_>) -> Result<Delivery<'a>, Problem> {
+pub fn read_delivery<'a>(request: &'a Request<'_>) -> Result<Delivery<'a>, Problem> {
     if &*request.method != "POST" {
         return Err(Problem::MethodNotAllowed);
     }
@@ -289,9 +293,9 @@ pub fn admit<'a>(request: &'a Request<'_>) -> Result<Delivery<'a>, Problem> {
 
 /// Runs a stage, and turns a panic or a timeout into a problem, so that the invocation still gets a response.
 async fn guard<T>(stage: impl Future<Output = T>, deadlines: Deadlines) -> Result<T, Problem> {
-    match AssertUnwindSafe(timeout_at(deadlines.cancel(), stage)).catch_unwind().await {
+    match AssertUnwindSafe(timeout_at(deadlines.cancel_at(), stage)).catch_unwind().await {
         Ok(Ok(result)) => Ok(result),
-        Ok(Err(_)) => Err(Problem::Bus(AwsError::transient("the function cancelled the work at its deadline"))),
+        Ok(Err(_)) => Err(Problem::TimedOut),
         Err(_) => Err(Problem::Internal),
     }
 }
@@ -319,23 +323,17 @@ fn log_delivery(
     line.write();
 }
 
-fn log_message(
-    message: &Message<'_>,
-    event: Option<&Event<'_>>,
-    result: &Result<Accepted, Problem>,
-    context: &Context,
-    deadlines: Deadlines,
-) {
+fn log_message(message: &Message<'_>, handled: &Handled<'_>, context: &Context, deadlines: Deadlines) {
     let line = EventLine {
         trigger: Trigger::Queue,
-        result,
+        result: &handled.result,
         response: None,
-        authentic: true,
+        authentic: handled.authentic,
         webhook_id: None,
-        event,
-        drift: &event.map(Event::drift).unwrap_or_default(),
+        event: handled.event.as_ref(),
+        drift: &handled.drift,
         parked_message: Some(message.id()),
-        copy: None,
+        copy: handled.copy.as_ref(),
         duration: deadlines.elapsed(),
         request_id: &context.request_id,
     };
@@ -359,8 +357,7 @@ mod tests {
         };
         assert_eq!(guard::<()>(later, deadlines).await, Err(Problem::Internal));
         assert_eq!(guard(async { 1 }, deadlines).await, Ok(1));
-        let overdue = Problem::Bus(AwsError::transient("the function cancelled the work at its deadline"));
-        assert_eq!(guard::<()>(pending(), deadlines).await, Err(overdue));
+        assert_eq!(guard::<()>(pending(), deadlines).await, Err(Problem::TimedOut));
         assert!(deadlines.elapsed() <= Duration::from_millis(7_601), "{:?}", deadlines.elapsed());
     }
 }

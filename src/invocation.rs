@@ -15,7 +15,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::queue::{Message, Queue};
+use crate::{
+    parked::{self, Message},
+    queue::Queue,
+};
 
 /// The Lambda event as JSON text.
 ///
@@ -98,7 +101,8 @@ impl RawEvent {
             (Some(method), _) => (PayloadFormat::V2, method),
             (None, Some(method)) => (PayloadFormat::V1, method),
             (None, None) => {
-                let messages = members.get("Records").and_then(|records| parking_queue?.messages(records.get()));
+                let messages =
+                    members.get("Records").and_then(|records| parked::read_batch(records.get(), parking_queue?));
                 return messages.map_or(Invocation::Unknown, Invocation::Parked);
             }
         };

@@ -30,25 +30,19 @@
 //! Time, environment and network are arguments: `main` reads them, and nothing below it does.
 
 pub mod aws;
-pub mod aws_error;
-pub mod batcher;
-pub mod breaker;
 pub mod bus;
-pub mod bus_check;
 pub mod config;
-pub mod deadlines;
+mod deadlines;
 pub mod entry;
 pub mod event;
 pub mod function;
-pub mod http_client;
 pub mod invocation;
-pub mod json;
+mod json;
 pub mod log;
-pub mod pace;
+mod parked;
 pub mod problem;
 pub mod queue;
-pub mod response;
-pub mod retry;
+mod response;
 pub mod secret;
 pub mod signature;
-pub mod trace;
+mod trace;

@@ -15,7 +15,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    aws_error::AwsError,
+    aws::AwsError,
     event::Event,
     problem::Problem,
     queue::MessageId,
@@ -88,7 +88,7 @@ impl EventLine<'_> {
         let is_loggable = |id: &&str| id.len() <= MAX_WEBHOOK_ID && id.bytes().all(|byte| byte.is_ascii_graphic());
         let is_catalogued = |event: &Event<'_>| event.event_type().is_known() && event.object().is_known();
         // The level of a tracing event must be a constant.
-        macro_rules! write {
+        macro_rules! write_line {
             ($level:expr) => {
                 tracing::event!(
                     $level,
@@ -110,7 +110,7 @@ impl EventLine<'_> {
                     catalogued = self.event.map(is_catalogued),
                     drift = (!self.drift.is_empty()).then(|| self.drift.to_string()),
                     bus_event_id,
-                    queue_message_id = parked.as_deref().or(copy.as_deref()).or(self.parked_message),
+                    queue_message_id = parked.as_deref().or(self.parked_message).or(copy.as_deref()),
                     copy_error,
                     duration_ms = self.duration.as_secs_f64() * 1e3,
                     request_id = self.request_id,
@@ -118,9 +118,9 @@ impl EventLine<'_> {
             };
         }
         match level {
-            Level::ERROR => write!(Level::ERROR),
-            Level::WARN => write!(Level::WARN),
-            _ => write!(Level::INFO),
+            Level::ERROR => write_line!(Level::ERROR),
+            Level::WARN => write_line!(Level::WARN),
+            _ => write_line!(Level::INFO),
         }
     }
 }

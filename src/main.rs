@@ -9,8 +9,7 @@ use aws_config::{Region, SdkConfig};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use scalekit_eventbridge::{
     aws,
-    bus::Bus,
-    bus_check::{BusStatus, CHECK_TIME},
+    bus::{Bus, BusStatus, CHECK_TIME, check_exists},
     config::{Config, ConfigError, SecretSource},
     function::{Function, Policy},
     invocation::RawEvent,
@@ -78,8 +77,10 @@ async fn start() -> Result<Function, Error> {
     // The secret is read and the bus is checked at the same time. The first delivery reuses the connections.
     let now = SystemTime::now();
     let keyring = keyring(config.secret, config.on_lambda, &sdk);
-    let bus = Bus::new(aws_sdk_eventbridge::Client::new(&sdk), &config.bus);
-    let ((), status) = tokio::join!(keyring.refresh(now), bus.check_exists(now, Instant::now() + CHECK_TIME));
+    let client = aws_sdk_eventbridge::Client::new(&sdk);
+    let check = check_exists(&client, &config.bus, Instant::now() + CHECK_TIME);
+    let ((), status) = tokio::join!(keyring.refresh(now), check);
+    let bus = Bus::new(client, &config.bus, now, &status);
     let queue = |url: Option<String>| {
         let sdk = sdk.clone();
         url.map(|url| Queue::new(move || aws_sdk_sqs::Client::new(&sdk), &url))

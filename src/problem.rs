@@ -11,7 +11,7 @@ use lambda_http::http::StatusCode;
 use serde::Serialize;
 
 use crate::{
-    aws_error::{AwsError, ErrorClass},
+    aws::{AwsError, ErrorClass},
     entry::{MAX_ENTRY_BYTES, TooLarge},
     event::{EventError, Violation},
     signature::SignatureError,
@@ -38,8 +38,17 @@ pub enum Problem {
     ContentTooLarge(TooLarge),
     /// The delivery is authentic, but its body is not an event.
     Event(EventError),
-    /// Neither the bus nor the parking queue has confirmed the event.
+    /// The bus hasn't confirmed the event.
     Bus(AwsError),
+    /// Neither the bus nor the parking queue has confirmed the event.
+    NotStored {
+        /// Why the bus doesn't have it.
+        bus: AwsError,
+        /// Why the parking queue doesn't have it.
+        queue: AwsError,
+    },
+    /// The work was cancelled, because the response is due.
+    TimedOut,
     /// The function itself failed.
     Internal,
 }
@@ -77,9 +86,10 @@ impl Problem {
             Self::Bus(AwsError { class: ErrorClass::Misconfigured, .. }) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", "Misconfigured")
             }
-            Self::Bus(AwsError { class: ErrorClass::Throttled | ErrorClass::Transient, .. }) => {
+            Self::Bus(_) | Self::NotStored { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "bus-unavailable", "Bus unavailable")
             }
+            Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timed-out", "Timed out"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal-error", "Internal error"),
         }
     }
@@ -151,9 +161,8 @@ impl Problem {
             Self::Bus(AwsError { class: ErrorClass::Misconfigured, .. }) => {
                 "The function is misconfigured; its log has the reason.".into()
             }
-            Self::Bus(AwsError { class: ErrorClass::Throttled | ErrorClass::Transient, .. }) => {
-                "The event can't be forwarded at the moment.".into()
-            }
+            Self::Bus(_) | Self::NotStored { .. } => "The event can't be forwarded at the moment.".into(),
+            Self::TimedOut => "The function could not finish in time.".into(),
             Self::Internal => "The function failed.".into(),
         }
     }
@@ -169,6 +178,8 @@ impl fmt::Display for Problem {
             Self::Signature(error) => error.fmt(f),
             Self::Event(error) => error.fmt(f),
             Self::Bus(error) => error.fmt(f),
+            Self::NotStored { bus, queue } => write!(f, "{bus}; parking the event failed, too: {queue}"),
+            Self::TimedOut => f.write_str("the function cancelled the work at its deadline"),
             Self::Internal => f.write_str("the function panicked"),
         }
     }

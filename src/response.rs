@@ -7,13 +7,7 @@ use std::collections::BTreeMap;
 use lambda_http::http::StatusCode;
 use serde::Serialize;
 
-use crate::{
-    aws_error::AwsError,
-    bus::EventId,
-    invocation::PayloadFormat,
-    problem::Problem,
-    queue::{Message, MessageId},
-};
+use crate::{aws::AwsError, bus::EventId, invocation::PayloadFormat, problem::Problem, queue::MessageId};
 
 /// The proof that an event may be acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +60,7 @@ impl Response {
 }
 
 /// The response to a batch of parked messages. Messages named in it stay in the queue and are received again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchResponse {
     batch_item_failures: Vec<BatchItemFailure>,
@@ -79,11 +73,10 @@ struct BatchItemFailure {
 }
 
 impl BatchResponse {
-    /// Adds the result of a message. A message leaves the queue only if the bus has its event.
-    pub fn add(&mut self, message: &Message<'_>, result: &Result<Accepted, Problem>) {
-        if !matches!(result, Ok(Accepted::ByBus(_))) {
-            self.batch_item_failures.push(BatchItemFailure { item_identifier: message.id().to_owned() });
-        }
+    /// The response that leaves the messages with these ids in the queue.
+    pub fn new<'a>(failed: impl IntoIterator<Item = &'a str>) -> Self {
+        let failure = |id: &str| BatchItemFailure { item_identifier: id.to_owned() };
+        Self { batch_item_failures: failed.into_iter().map(failure).collect() }
     }
 }
 

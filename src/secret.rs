@@ -22,8 +22,8 @@ use tokio::{sync::MutexGuard, time::Instant};
 use zeroize::Zeroizing;
 
 use crate::{
-    aws_error::AwsError,
-    retry::retry,
+    aws::AwsError,
+    aws::retry::retry,
     signature::{Key, KeyError},
 };
 

@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac, digest::CtOutput};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::queue::Message;
+use crate::parked::Message;
 
 /// The prefix of a signing secret. The standard base64 of the key follows.
 const SECRET_PREFIX: &str = "whsec_";
@@ -204,10 +204,10 @@ impl<'a> Delivery<'a> {
 }
 
 impl<'a> Verified<'a> {
-    /// The body of a message of our parking queue. Only a verified body is parked, and the age of its signature no longer
-    /// matters. The queue's policy and the account's IAM decide who else may write to the queue.
+    /// The body of a message of our parking queue. Its signature was verified before it was parked, and is not verified again,
+    /// because the message doesn't have it. The queue's policy and the account's IAM decide who else may write to the queue.
     #[must_use]
-    pub fn from_queue(message: &'a Message<'_>) -> Self {
+    pub fn before_parking(message: &'a Message<'_>) -> Self {
         Self { body: message.body() }
     }
 

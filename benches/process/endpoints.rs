@@ -28,7 +28,7 @@ const SYSTEM_BUNDLES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/p
 const SENT: &str =
     r#"{"MessageId":"00000000-0000-4000-8000-000000000000","MD5OfMessageBody":"00000000000000000000000000000000"}"#;
 
-const AMAZON_ROOTS: &str = include_str!("../../src/amazon-roots.pem");
+const AMAZON_ROOTS: &str = include_str!("../../src/aws/amazon-roots.pem");
 
 /// A request: its head, which is the first line and the headers, and its body.
 struct Request {

@@ -15,8 +15,7 @@ use proptest::{
     test_runner::{FileFailurePersistence, TestRunner},
 };
 use scalekit_eventbridge::{
-    event::{Event, EventError, UnknownEvents},
-    json::Malformed,
+    event::{Event, EventError, Malformed, UnknownEvents},
     problem::Problem,
     signature::Delivery,
 };

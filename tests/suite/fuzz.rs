@@ -328,7 +328,7 @@ fn each_message_of_any_batch_is_forwarded_or_reported_as_failed() {
     let messages = vec((body(), trace, changes(1)), 0..13);
     // The function only accepts batches if it has a parking queue.
     run_prepared(
-        |_| (),
+        |app| app.function.dead_letter_queue = None,
         &(messages, bus()),
         async |app, (messages, bus)| {
             // A planned response to a single entry doesn't fit a call with several entries.

@@ -4,6 +4,7 @@ mod answers;
 mod bus_check;
 mod contract;
 mod drain;
+mod failing_bus;
 mod faults;
 mod fuzz;
 mod log;

@@ -153,19 +153,24 @@ async fn each_queue_receives_only_its_own_messages() {
 
 /// The five seconds begin when the attempts end, not when the delivery arrived.
 #[tokio::test]
-async fn after_a_failure_events_are_parked_for_five_seconds_without_a_call() {
+async fn after_five_failed_calls_events_are_parked_for_five_seconds_without_a_call() {
     let app = App::with_queues().await;
-    app.bus.once("PutEvents", Behaviour::Hang);
+    app.bus.always("PutEvents", failed_call(503, "ServiceUnavailable"));
     let deliver = async |seconds| {
-        let (left, now) = (Duration::from_secs(2), at(NOW + seconds));
-        let delivery = signed(BODY).function_url();
-        assert_eq!(read(&app.invoke_with(&delivery, context(now, left), now).await.unwrap()).status, 200);
+        assert_eq!(read(&app.invoke_at(&signed(BODY).function_url(), at(NOW + seconds)).await.unwrap()).status, 200);
         app.bus.calls("PutEvents")
     };
-    // The attempt takes a second.
-    for (seconds, calls) in [(0, 1), (2, 1), (6, 1), (8, 2), (8, 3)] {
+    // The attempts of the first delivery take up to 1.5 s.
+    for (seconds, calls) in [(0, 5), (2, 5), (4, 5), (7, 6), (7, 6), (11, 6), (14, 7)] {
         assert_eq!(deliver(seconds).await, calls, "after {seconds} s");
     }
+    let error = app.records()[1]["error"].clone();
+    assert_eq!(
+        error,
+        "PutEvents was not called, because the last calls failed: PutEvents: ServiceUnavailable (HTTP 503)"
+    );
+    app.bus.recover();
+    assert_eq!((deliver(15).await, deliver(20).await, deliver(20).await), (7, 8, 9));
 }
 
 #[tokio::test]
@@ -183,7 +188,8 @@ async fn events_are_parked_while_the_bus_does_not_exist() {
     assert_eq!(app.queue.taken()[0].body(), BODY);
 
     app.bus.recover();
-    assert_eq!(app.deliver(&signed(BODY).function_url()).await.status, 200);
+    let later = SignedDelivery::new(&key(), "msg_1", NOW + 11, BODY.as_bytes()).function_url();
+    assert_eq!(read(&app.invoke_at(&later, at(NOW + 11)).await.unwrap()).status, 200);
     assert_eq!(app.records()[1]["outcome"], "forwarded");
 }
 

@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 use aws_sdk_eventbridge::{Client, config::Credentials};
 use aws_smithy_http_client::tls::TrustStore;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use scalekit_eventbridge::http_client;
+use scalekit_eventbridge::aws::http_client;
 use serde_json::json;
 use tokio::{
     io::copy_bidirectional,

@@ -10,7 +10,7 @@ use aws_sdk_eventbridge::config::SharedHttpClient;
 use lambda_runtime::{Context, LambdaEvent};
 use scalekit_eventbridge::{
     aws,
-    bus::Bus,
+    bus::{Bus, CHECK_TIME, check_exists},
     event::UnknownEvents,
     function::{Function, Policy},
     log,
@@ -98,6 +98,13 @@ impl App {
         Self::start().await.and_queues()
     }
 
+    /// Starts the function with a parking queue alone.
+    pub async fn with_parking_queue() -> Self {
+        let mut app = Self::with_queues().await;
+        app.function.dead_letter_queue = None;
+        app
+    }
+
     /// Starts the function without queues, with this log format and level.
     pub async fn with_log(format: log::Format, level: LevelFilter) -> Self {
         Self::between(Endpoint::start().await, Endpoint::start().await, format, level).await
@@ -109,24 +116,20 @@ impl App {
     }
 
     async fn between(bus: Endpoint, queue: Endpoint, format: log::Format, level: LevelFilter) -> Self {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = Dispatch::new(log::subscriber(format, level, move || writer.clone()));
+        let client = aws_sdk_eventbridge::Client::from_conf(bus_config(&bus).build());
         let policy =
             Policy { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward, environment_id: None };
         let function = Function {
             keyring: Keyring::fixed(vec![key()]),
             policy,
             source: "scalekit".into(),
-            bus: Bus::new(aws_sdk_eventbridge::Client::from_conf(bus_config(&bus).build()), "scalekit-events"),
+            bus: connect(client).with_subscriber(subscriber.clone()).await,
             parking_queue: None,
             dead_letter_queue: None,
         };
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = Dispatch::new(log::subscriber(format, level, move || writer.clone()));
-        function
-            .bus
-            .check_exists(at(NOW), Instant::now() + Duration::from_secs(1))
-            .with_subscriber(subscriber.clone())
-            .await;
         Self { bus, queue, function, lines, subscriber }
     }
 
@@ -211,6 +214,12 @@ impl App {
     pub fn log(&self) -> String {
         String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
     }
+}
+
+/// The bus `scalekit-events`, as it is after its check at start.
+pub async fn connect(client: aws_sdk_eventbridge::Client) -> Bus {
+    let status = check_exists(&client, "scalekit-events", Instant::now() + CHECK_TIME).await;
+    Bus::new(client, "scalekit-events", at(NOW), &status)
 }
 
 /// The valid body with another event id.

@@ -263,6 +263,13 @@ impl Endpoint {
         self.state().connections
     }
 
+    /// The number of connections that the client hasn't closed.
+    pub fn open_connections(&self) -> usize {
+        let mut state = self.state();
+        while state.served.try_join_next().is_some() {}
+        state.served.len()
+    }
+
     /// The entries of all `PutEvents` calls so far, whether they were accepted or not.
     pub fn entries(&self) -> Vec<Value> {
         let bodies = self.requests("PutEvents");
@@ -399,7 +406,11 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
                 sleep(time).await;
                 stream.write_all(&answer).await.ok()?;
             }
-            Some(Behaviour::Hang) => std::future::pending::<()>().await,
+            Some(Behaviour::Hang) => {
+                // Until the client closes the connection.
+                while stream.read(&mut [0; 1_024]).await.ok()? > 0 {}
+                return None;
+            }
             Some(Behaviour::HalfThenHang) => {
                 stream.write_all(half).await.ok()?;
                 std::future::pending::<()>().await;

@@ -19,6 +19,10 @@ pub enum ErrorClass {
     Throttled,
     /// The call may succeed when it is retried.
     Transient,
+    /// The connection was lost before an answer came, or the request's signature had expired. Both happen to the first call
+    /// after Lambda has frozen the process for a while, so they may say nothing about the service. The call may succeed when
+    /// it is retried with a new signature.
+    Interrupted,
 }
 
 /// A failed call to an AWS service. It is safe to log: it contains nothing of an event or a secret.
@@ -55,7 +59,6 @@ impl ErrorClass {
             | "InvalidClientTokenId"
             | "InvalidRequest"
             | "InvalidSecurity"
-            | "InvalidSignature"
             | "InvalidToken"
             | "MissingAuthenticationToken"
             | "MissingParameter"
@@ -66,11 +69,11 @@ impl ErrorClass {
             | "OptInRequired"
             | "QueueDoesNotExist"
             | "RedactionFailure"
-            | "RequestExpired"
             | "ResourceNotFound"
             | "SignatureDoesNotMatch"
             | "UnrecognizedClient"
             | "UnsupportedOperation" => Self::Misconfigured,
+            "InvalidSignature" | "RequestExpired" | "RequestTimeTooSkewed" => Self::Interrupted,
             "LimitExceeded" | "RequestLimitExceeded" | "TooManyRequests" => Self::Throttled,
             _ if code.contains("Throttl") => Self::Throttled,
             // KMS's other errors come from the key or the key's policy.
@@ -82,7 +85,7 @@ impl ErrorClass {
     /// Whether another attempt can succeed without a change of the event or the deployment.
     #[must_use]
     pub fn is_temporary(self) -> bool {
-        matches!(self, Self::Throttled | Self::Transient)
+        matches!(self, Self::Throttled | Self::Transient | Self::Interrupted)
     }
 }
 
@@ -114,7 +117,13 @@ impl AwsError {
     {
         if let SdkError::ServiceError(service) = error {
             let meta = service.err().meta();
-            let class = meta.code().map_or(ErrorClass::Transient, ErrorClass::from_code);
+            let class = match meta.code().map_or(ErrorClass::Transient, ErrorClass::from_code) {
+                // The error has one code for a signature that has expired and for one that was made with a wrong key.
+                ErrorClass::Interrupted if meta.message().is_some_and(|text| text.contains("does not match")) => {
+                    ErrorClass::Misconfigured
+                }
+                class => class,
+            };
             let code = meta.code().unwrap_or("an error without a code");
             let status = service.raw().status().as_u16();
             let mut message = format!("{operation}: {code} (HTTP {status})");
@@ -123,10 +132,11 @@ impl AwsError {
             }
             return Self::new(class, message);
         }
-        let class = match find_source::<CredentialsError>(error) {
-            Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) => {
+        let class = match (find_source::<CredentialsError>(error), error) {
+            (Some(CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)), _) => {
                 ErrorClass::Misconfigured
             }
+            (None, SdkError::DispatchFailure(failure)) if !failure.is_timeout() => ErrorClass::Interrupted,
             _ => ErrorClass::Transient,
         };
         Self::new(class, format!("{operation}: {}", SourceChain(error)))
@@ -182,7 +192,7 @@ mod tests {
     /// The codes of the contract, and those of SQS, STS and KMS for the same cases.
     #[test]
     fn each_code_has_its_class() {
-        use ErrorClass::{Misconfigured, Rejected, Throttled, Transient};
+        use ErrorClass::{Interrupted, Misconfigured, Rejected, Throttled, Transient};
         for (class, codes) in [
             (Rejected, "MalformedDetail InvalidArgument ValidationException InvalidMessageContents"),
             (
@@ -194,7 +204,7 @@ mod tests {
                 Misconfigured,
                 "AccessDeniedException NotAuthorizedForSourceException NotAuthorizedForDetailTypeException \
                  InvalidAccountIdException RedactionFailure ResourceNotFoundException ExpiredTokenException \
-                 UnrecognizedClientException InvalidSignatureException IncompleteSignatureException \
+                 UnrecognizedClientException IncompleteSignatureException \
                  MissingAuthenticationTokenException OptInRequired",
             ),
             (
@@ -218,6 +228,7 @@ mod tests {
                 "ThrottlingException Throttling RequestThrottled TooManyRequestsException LimitExceededException",
             ),
             (Throttled, "RequestLimitExceeded KMSThrottlingException KmsThrottled KMS.ThrottlingException"),
+            (Interrupted, "InvalidSignatureException RequestExpired RequestTimeTooSkewed InvalidSignature"),
             (Transient, "InternalFailure InternalException ServiceUnavailable RequestTimeout"),
             (Transient, "UnknownCode accessdeniedexception AccessDeniedExceptions X"),
         ] {

@@ -1,5 +1,11 @@
-//! Loads the configuration of the AWS SDK from AWS's environment variables and files with `aws_config`. The HTTP client and
-//! the timeouts are the function's own, and the function makes the retries itself.
+//! Calls to AWS: the SDK's configuration, errors and retries.
+//!
+//! The configuration is loaded from AWS's environment variables and files with `aws_config`. The HTTP client and the timeouts
+//! are the function's own, and the function makes the retries itself.
+
+mod error;
+pub mod http_client;
+pub mod retry;
 
 use std::time::Duration;
 
@@ -14,7 +20,9 @@ use aws_config::{
     timeout::TimeoutConfig,
 };
 
-use crate::{config::ConfigError, http_client::http_client};
+pub use self::error::{AwsError, ErrorClass};
+use self::http_client::http_client;
+use crate::config::ConfigError;
 
 /// The longest time for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -56,7 +64,7 @@ pub async fn load(variable: impl Fn(&str) -> Option<String>) -> Result<SdkConfig
         .await)
 }
 
-/// The time limits of one attempt. [`retry`](crate::retry::retry) makes the attempts.
+/// The time limits of one attempt. [`retry`](retry::retry) makes the attempts.
 #[must_use]
 pub fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build()

@@ -7,33 +7,56 @@ use std::{pin::pin, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::aws_error::{AwsError, ErrorClass};
+use super::error::{AwsError, ErrorClass};
 
 /// The most attempts of one call.
-const MAX_ATTEMPTS: u32 = 5;
+pub const MAX_ATTEMPTS: u32 = 5;
 
-/// The upper bound of the first pause, which is random.
+/// The limit of the first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The maximum of that upper bound, which doubles with each pause. It is reached only if throttled attempts aren't counted.
+/// The largest limit of a pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1_600);
 
+/// Pauses that are random up to a limit ("full jitter"), so that functions that failed together don't retry together. The
+/// limit begins at 100 ms and doubles with each pause, up to 1.6 s.
+#[derive(Debug)]
+pub struct Backoff(Duration);
+
+/// The random part of a pause: from 0 to 1.
+#[must_use]
+pub fn jitter() -> f64 {
+    fastrand::f64()
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Backoff {
+    /// The next pause.
+    pub fn next_pause(&mut self, jitter: f64) -> Duration {
+        let pause = self.0.mul_f64(jitter);
+        self.0 = LONGEST_PAUSE.min(self.0 * 2);
+        pause
+    }
+}
+
 /// The attempts of one call, and the pauses between them.
-///
-/// Pauses are random up to a limit ("full jitter"), so that functions that failed together don't retry together. The limit
-/// doubles with each pause.
 #[derive(Debug)]
 pub struct Attempts {
     left: u32,
     counts_throttled: bool,
-    pause_limit: Duration,
+    backoff: Backoff,
 }
 
 impl Attempts {
     /// At most five attempts.
     #[must_use]
     pub fn five() -> Self {
-        Self { left: MAX_ATTEMPTS, counts_throttled: true, pause_limit: FIRST_PAUSE }
+        Self { left: MAX_ATTEMPTS, counts_throttled: true, backoff: Backoff::default() }
     }
 
     /// At most five attempts, in addition to those that are throttled.
@@ -43,12 +66,11 @@ impl Attempts {
     }
 
     /// The pause after an attempt that failed, or `None` if there should be no other attempt by `until`.
-    pub fn pause_after(&mut self, error: &AwsError, until: Instant) -> Option<Duration> {
+    pub fn pause_after(&mut self, error: &AwsError, until: Instant, jitter: f64) -> Option<Duration> {
         if self.counts_throttled || error.class != ErrorClass::Throttled {
             self.left -= 1;
         }
-        let pause = self.pause_limit.mul_f64(fastrand::f64());
-        self.pause_limit = LONGEST_PAUSE.min(self.pause_limit * 2);
+        let pause = self.backoff.next_pause(jitter);
         (error.class.is_temporary() && self.left > 0 && Instant::now() + pause < until).then_some(pause)
     }
 }
@@ -73,7 +95,7 @@ where
             Ok(Err(error)) => error,
             Err(_) => AwsError::transient(format!("{operation}: no answer in time")),
         };
-        match attempts.pause_after(&error, until) {
+        match attempts.pause_after(&error, until, jitter()) {
             Some(pause) => sleep(pause).await,
             None => return Err(error),
         }
@@ -171,7 +193,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn throttled_attempts_of_a_batch_are_not_counted() {
         let mut attempts = Attempts::five_besides_throttled();
-        let mut is_retried = |class| attempts.pause_after(&error(class), after(60)).is_some();
+        let mut is_retried = |class| attempts.pause_after(&error(class), after(60), 0.5).is_some();
         assert!((0..20).all(|_| is_retried(ErrorClass::Throttled)));
         let transient: Vec<_> = (0..5).map(|_| is_retried(ErrorClass::Transient)).collect();
         assert_eq!(transient, [true, true, true, true, false]);

@@ -1,0 +1,84 @@
+//! One call of `PutEvents`, and what its response proves.
+//!
+//! A successful call proves nothing by itself: it can contain failed entries. Only this module makes an [`EventId`], and it
+//! does so only for an entry without an error, in a response that is consistent.
+
+use std::fmt;
+
+use aws_sdk_eventbridge::{
+    Client,
+    operation::put_events::PutEventsOutput,
+    types::{PutEventsRequestEntry, PutEventsResultEntry},
+};
+
+use crate::aws::{AwsError, ErrorClass};
+
+/// EventBridge's id of an event that it accepted, for a bus that isn't known to be missing: the proof that the bus has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventId(String);
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The outcome of a call.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The result of each entry, in their order, or the error of the whole call.
+    pub results: Result<Vec<Result<EventId, AwsError>>, AwsError>,
+    /// Why the bus seems to be failing: the whole call was throttled or failed with a temporary error, or an entry was
+    /// throttled or failed inside EventBridge. All other errors are about one entry, or about the deployment.
+    pub bus_failure: Option<AwsError>,
+}
+
+/// Makes one call.
+pub async fn put_events(client: &Client, entries: Vec<PutEventsRequestEntry>) -> Outcome {
+    let count = entries.len();
+    let output = match client.put_events().set_entries(Some(entries)).send().await {
+        Ok(output) => output,
+        Err(error) => return Outcome::failed(AwsError::from_sdk("PutEvents", &error)),
+    };
+    let answered = output.entries().len();
+    if answered != count {
+        let message = format!("PutEvents: {count} entries were sent, but the response has {answered}");
+        return Outcome::failed(AwsError::transient(message));
+    }
+    Outcome::read(&output)
+}
+
+impl Outcome {
+    fn failed(error: AwsError) -> Self {
+        let bus_failure = error.class.is_temporary().then(|| error.clone());
+        Self { results: Err(error), bus_failure }
+    }
+
+    fn read(output: &PutEventsOutput) -> Self {
+        let mut results: Vec<_> = output.entries().iter().map(read_result).collect();
+        let failed = results.iter().filter(|result| result.is_err()).count();
+        if usize::try_from(output.failed_entry_count()) != Ok(failed) {
+            // The response contradicts itself: trust only the failures in it.
+            let reason = format!("PutEvents: FailedEntryCount is {}, but {failed} failed", output.failed_entry_count());
+            let succeeded = results.iter_mut().filter(|result| result.is_ok());
+            succeeded.for_each(|result| *result = Err(AwsError::transient(reason.clone())));
+        }
+        let bus_failure = output.entries().iter().filter_map(PutEventsResultEntry::error_code).find_map(|code| {
+            let is_about_bus = code == "InternalFailure" || ErrorClass::from_code(code) == ErrorClass::Throttled;
+            is_about_bus.then(|| entry_error(code))
+        });
+        Self { results: Ok(results), bus_failure }
+    }
+}
+
+fn read_result(entry: &PutEventsResultEntry) -> Result<EventId, AwsError> {
+    match (entry.error_code(), entry.event_id()) {
+        (Some(code), _) => Err(entry_error(code)),
+        (None, Some(id)) if !id.is_empty() => Ok(EventId(id.to_owned())),
+        (None, _) => Err(AwsError::transient("PutEvents: neither an error code nor an event id")),
+    }
+}
+
+fn entry_error(code: &str) -> AwsError {
+    AwsError::from_code("PutEvents: the entry failed", code)
+}
