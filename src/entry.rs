@@ -18,8 +18,10 @@ const TIME_BYTES: usize = 14;
 /// An entry of more than [`MAX_ENTRY_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLarge {
-    /// The entry's size in bytes. From [`check_body_size`], a lower bound: the detail-type isn't counted.
+    /// The entry's size in bytes.
     pub bytes: usize,
+    /// Whether the size is a lower bound, because the detail-type isn't known yet.
+    pub is_lower_bound: bool,
 }
 
 /// One event as it is put on the bus. It is not too large, and its detail is the body exactly as received.
@@ -36,11 +38,11 @@ pub struct Entry<'a> {
 /// # Errors
 /// [`TooLarge`] if the source, the body and the time alone exceed the limit.
 pub fn check_body_size(source: &str, body: &[u8]) -> Result<(), TooLarge> {
-    check_size(source.len() + body.len() + TIME_BYTES)
+    check_size(source.len() + body.len() + TIME_BYTES, true)
 }
 
-fn check_size(bytes: usize) -> Result<(), TooLarge> {
-    if bytes > MAX_ENTRY_BYTES { Err(TooLarge { bytes }) } else { Ok(()) }
+fn check_size(bytes: usize, is_lower_bound: bool) -> Result<(), TooLarge> {
+    if bytes > MAX_ENTRY_BYTES { Err(TooLarge { bytes, is_lower_bound }) } else { Ok(()) }
 }
 
 impl<'a> Entry<'a> {
@@ -50,7 +52,7 @@ impl<'a> Entry<'a> {
     /// [`TooLarge`] if EventBridge would refuse it, or could drop it at a target.
     pub fn new(source: &'a str, event: &'a Event<'a>, trace_header: Option<&'a str>) -> Result<Self, TooLarge> {
         let entry = Self { source, event, trace_header };
-        check_size(entry.bytes())?;
+        check_size(entry.bytes(), false)?;
         Ok(entry)
     }
 
@@ -77,9 +79,10 @@ impl<'a> Entry<'a> {
 
 impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at_least = if self.is_lower_bound { "at least " } else { "" };
         write!(
             f,
-            "the entry for the bus would have at least {} bytes; the limit is {MAX_ENTRY_BYTES} bytes",
+            "the entry for the bus would have {at_least}{} bytes; the limit is {MAX_ENTRY_BYTES} bytes",
             self.bytes
         )
     }

@@ -1,33 +1,33 @@
 //! Forwards Scalekit's signed webhooks to Amazon EventBridge.
 //!
-//! A delivery passes through stages. Each stage has its own type, its own file and its own error. Only [`function`] knows
-//! all of them.
+//! A delivery passes through stages. Each stage turns its input into a type of its own, which only it can make, or returns an
+//! error. Only [`function`] uses all of them.
 //!
 //! ```text
-//! RawEvent → Request → Delivery → Verified → Event → Entry → Accepted → Response
-//! └─ invocation ─┘     └─ signature ─┘       event   entry   └── response ──┘
+//! RawEvent → Request → Delivery → Verified → Event → Entry → EventId → Response
+//! └─ invocation ─┘     └─ signature ─┘       event   entry   bus       response
 //! ```
 //!
 //! | module | contents |
 //! |---|---|
 //! | [`function`] | the path of a delivery, and of parked messages |
-//! | [`invocation`] | the event that Lambda sends: an HTTP request, parked messages, or something else |
+//! | [`invocation`], `parked` | the event that Lambda sends: an HTTP request, parked messages, or something else |
 //! | [`signature`] | the check that a delivery is authentic |
 //! | [`secret`] | the signing keys |
-//! | [`event`], [`json`] | the rules that an event must keep |
+//! | [`event`], `json` | the rules that an event must keep |
 //! | [`entry`] | the entry that is put on the bus |
-//! | [`bus`], [`bus_check`] | putting entries on the bus, and checking that it exists |
-//! | [`batcher`] | one call for the entries of several deliveries |
-//! | [`breaker`], [`pace`] | what a failing bus changes: deliveries are parked at once, parked events are forwarded more slowly |
-//! | [`queue`] | the parking queue and the dead-letter queue |
-//! | [`retry`], [`aws_error`], [`deadlines`] | retries of AWS calls, their errors, and the time they may take |
-//! | [`problem`], [`response`] | the responses to the sender and to Lambda |
-//! | [`log`], [`trace`] | the log lines, and the X-Ray trace header |
-//! | [`config`], [`aws`], [`http_client`] | the function's configuration, and the SDK's configuration and HTTP client |
+//! | [`bus`] | putting entries on the bus |
+//! | [`queue`] | sending messages to the parking queue and the dead-letter queue |
+//! | [`problem`], `response` | the responses to the sender and to Lambda |
+//! | [`log`], `trace` | the log lines, and the X-Ray trace header |
+//! | [`config`] | the function's configuration |
+//! | [`aws`] | the SDK's configuration and HTTP client, errors and retries |
+//! | `deadlines` | the time that each stage may take |
 //!
 //! What consumers of the events need is in the package [`scalekit_events`].
 //!
-//! Time, environment and network are arguments: `main` reads them, and nothing below it does.
+//! `main` reads the environment and the system's clock, and passes both on. Below it, only the SDK's configuration reads files
+//! and variables of its own, and elapsed time is measured where it matters.
 
 pub mod aws;
 pub mod bus;

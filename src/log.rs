@@ -22,7 +22,7 @@ use crate::{
     response::{Accepted, Response},
 };
 
-/// The longest webhook id that is logged, in bytes: any stranger can send the header.
+/// The longest webhook id that is logged, in bytes. It is logged for unsigned requests, too, so anybody can choose its value.
 const MAX_WEBHOOK_ID: usize = 128;
 
 /// The module of Lambda's runtime that logs what the function itself logs better: failed invocations and panics.

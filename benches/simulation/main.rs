@@ -20,7 +20,7 @@ const STEP: f64 = 0.05;
 const STEPS_PER_HOUR: usize = 72_000;
 
 /// The time after which a failed message is visible again (`VisibilityTimeout`), in steps.
-const INVISIBLE: usize = 6_000;
+const INVISIBLE: usize = 1_800;
 
 /// The longest time of a drain, in steps: 0.9 of 7.5 seconds. In the outage, a drain always takes this long.
 const INVOCATION: usize = 135;
@@ -353,7 +353,7 @@ fn main() -> Result<()> {
     );
     println!("|---:|---:|---|---:|---:|---:|---:|---:|---:|");
     for deliveries in [10.0, 100.0, 1_000.0] {
-        for outage_hours in [1.0 / 6.0, 1.0, 4.0] {
+        for outage_hours in [1.0 / 60.0, 1.0 / 6.0, 1.0, 4.0] {
             for drain in [&ONE_CALL, &TEN_CALLS] {
                 let scenario = Scenario { deliveries, outage_hours, ..DEFAULT_SCENARIO };
                 print_row(&format!("{deliveries} | {}", time(outage_hours)), drain, &scenario.run(drain));
@@ -386,5 +386,9 @@ fn print_row(scenario: &str, drain: &Drain, outcome: &Outcome) {
 
 /// A time in hours, for a table.
 fn time(hours: f64) -> String {
-    if hours < 1.0 { format!("{:.0} min", hours * 60.0) } else { format!("{hours:.1} h") }
+    match hours {
+        ..0.05 => format!("{:.0} s", hours * 3_600.0),
+        ..1.0 => format!("{:.0} min", hours * 60.0),
+        _ => format!("{hours:.1} h"),
+    }
 }

@@ -45,12 +45,12 @@ macro_rules! event_types {
 // To add an event type:
 //
 // 1. Add its line to this table. If its object is new, add it to `ObjectType` below. If its family is new, declare it in
-//    `data.rs`.
-// 2. Add the type to `tests/suite/support/published.rs`, the independent copy that the tests compare this table with.
-// 3. Add a sample of the event as `bodies/<type>.json`.
-// 4. Run `make events schemas`. It writes the signed delivery of the sample (`<type>.json`), the event as EventBridge
-//    delivers it (`delivered/<type>.json`), and the schemas.
-// 5. Add the type to the rule for events outside the catalogue in `rules.md`.
+//    `events/src/data.rs`.
+// 2. Add the type to `events/tests/suite/support/published.rs`, the independent copy that the tests compare this table with.
+// 3. Add a sample of the event as `events/bodies/<type>.json`.
+// 4. Run `make events schemas`. It writes the signed delivery of the sample (`events/<type>.json`), the event as EventBridge
+//    delivers it (`events/delivered/<type>.json`), and the schemas.
+// 5. Add the type to the rule for events outside the catalogue in `events/rules.md`.
 event_types! {
     OrganizationCreated = "organization.created", Organization, Organization;
     OrganizationUpdated = "organization.updated", Organization, Organization;

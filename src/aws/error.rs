@@ -28,7 +28,7 @@ pub enum ErrorClass {
 /// A failed call to an AWS service. It is safe to log: it contains nothing of an event or a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwsError {
-    /// The consequence.
+    /// What follows from the error: whether the call can succeed later, and what must change for that.
     pub class: ErrorClass,
     /// The operation and what went wrong, for the log.
     pub message: Cow<'static, str>,

@@ -41,7 +41,8 @@ ALARMS = {
 }
 
 PARKING = TEMPLATE.resources["ParkingQueue"].properties
-MINUTES_BETWEEN_TRIES = PARKING["VisibilityTimeout"] // 60
+# The simulation counts whole minutes.
+MINUTES_BETWEEN_TRIES = -(-PARKING["VisibilityTimeout"] // 60)
 MAX_RECEIVES = PARKING["RedrivePolicy"]["maxReceiveCount"]
 BATCH_SIZE = read_template()["Parameters"]["DrainBatchSize"]["Default"]
 

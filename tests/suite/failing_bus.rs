@@ -123,7 +123,7 @@ async fn a_delivery_with_little_time_left_opens_nothing() {
     }
     app.forget();
     for _ in 0..3 {
-        deliver(&app, 0).await;
+        deliver(&app, 1).await;
     }
     assert_eq!(outcomes(&app), ["forwarded"; 3]);
 }

@@ -8,6 +8,7 @@ mod failing_bus;
 mod faults;
 mod fuzz;
 mod log;
+mod model;
 mod parking;
 mod process;
 mod samples;
