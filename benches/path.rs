@@ -11,10 +11,10 @@ use std::{
 use aws_sdk_eventbridge::{Client, Config, config::BehaviorVersion, types::PutEventsRequestEntry};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use scalekit_eventbridge::{
-    bus::Bus,
+    bus::{Bus, BusStatus},
     entry::Entry,
     event::UnknownEvents,
-    function::{Function, Policy, admit},
+    function::{Function, Policy, read_delivery},
     invocation::{Invocation, RawEvent, Request},
     problem::Problem,
     secret::{DEVELOPMENT_SECRET, Keyring},
@@ -35,6 +35,9 @@ fn now() -> SystemTime {
 }
 
 fn function() -> Function {
+    // The bus starts a task, which has nothing to do here.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _context = runtime.enter();
     let client = Client::from_conf(Config::builder().behavior_version(BehaviorVersion::latest()).build());
     Function {
         keyring: Keyring::fixed(vec![Key::parse(DEVELOPMENT_SECRET).unwrap()]),
@@ -44,7 +47,7 @@ fn function() -> Function {
             environment_id: None,
         },
         source: "scalekit".into(),
-        bus: Bus::new(client, "scalekit"),
+        bus: Bus::new(client, "scalekit", now(), &BusStatus::Exists),
         parking_queue: None,
         dead_letter_queue: None,
     }
@@ -79,13 +82,13 @@ fn request(event: &RawEvent) -> Request<'_> {
 
 /// From the request to the entry, or to the first problem.
 fn path(function: &Function, request: &Request<'_>) -> Result<PutEventsRequestEntry, Problem> {
-    let delivery = admit(request)?;
+    let delivery = read_delivery(request)?;
     let keys = function.keyring.keys();
     let verified =
         delivery.verify(keys.valid_at(now()), now(), function.policy.tolerance).map_err(Problem::Signature)?;
     let event = function.parse(&verified)?;
     let entry = Entry::new(&function.source, &event, None).map_err(Problem::ContentTooLarge)?;
-    Ok(entry.to_request_entry(function.bus.name()))
+    Ok(entry.to_request_entry("scalekit"))
 }
 
 fn accepted(c: &mut Criterion) {

@@ -112,7 +112,7 @@ mod tests {
         };
         assert_eq!(size(200), Ok(200));
         assert_eq!(size(1_047_552), Ok(1_047_552));
-        assert_eq!(size(1_047_553), Err(TooLarge { bytes: 1_047_553 }));
+        assert_eq!(size(1_047_553), Err(TooLarge { bytes: 1_047_553, is_lower_bound: false }));
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(check_body_size("source", b""), Ok(()));
         assert_eq!(check_body_size("source", &largest), Ok(()));
         let larger = [&largest[..], b"1"].concat();
-        assert_eq!(check_body_size("source", &larger), Err(TooLarge { bytes: 1_047_553 }));
+        assert_eq!(check_body_size("source", &larger), Err(TooLarge { bytes: 1_047_553, is_lower_bound: true }));
     }
 
     #[test]
@@ -150,7 +150,9 @@ mod tests {
 
     #[test]
     fn the_error_names_the_size_and_the_limit() {
-        let text = "the entry for the bus would have at least 1047553 bytes; the limit is 1047552 bytes";
-        assert_eq!(TooLarge { bytes: 1_047_553 }.to_string(), text);
+        for (is_lower_bound, size) in [(true, "at least 1047553"), (false, "1047553")] {
+            let text = format!("the entry for the bus would have {size} bytes; the limit is 1047552 bytes");
+            assert_eq!(TooLarge { bytes: 1_047_553, is_lower_bound }.to_string(), text);
+        }
     }
 }

@@ -215,11 +215,11 @@ impl Function {
         deadlines: Deadlines,
     ) -> Result<Accepted, Problem> {
         let entry = Entry::new(&self.source, event, trace_header).map_err(Problem::ContentTooLarge)?;
-        let insist = || self.bus.put(&entry, Lane::LastResort, deadlines.now(), deadlines.response);
+        let insist = || self.bus.put(entry, Lane::LastResort, deadlines.now(), deadlines.response);
         let Some(parking_queue) = &self.parking_queue else {
             return insist().await.map(Accepted::ByBus).map_err(Problem::Bus);
         };
-        let bus_error = match self.bus.put(&entry, Lane::Delivery, deadlines.now(), deadlines.park_at()).await {
+        let bus_error = match self.bus.put(entry, Lane::Delivery, deadlines.now(), deadlines.park_at()).await {
             Ok(id) => return Ok(Accepted::ByBus(id)),
             Err(error) if error.class == ErrorClass::Rejected => return Err(Problem::Bus(error)),
             Err(error) => error,
@@ -265,7 +265,7 @@ impl Function {
         let origin = Origin { webhook_id: None, trace_header: message.trace_header().and_then(trace::valid_header) };
         let forward = async |event: &Event<'_>| {
             let entry = Entry::new(&self.source, event, origin.trace_header).map_err(Problem::ContentTooLarge)?;
-            let put = self.bus.put(&entry, Lane::Parked, deadlines.now(), deadlines.drain_until()).await;
+            let put = self.bus.put(entry, Lane::Parked, deadlines.now(), deadlines.drain_until()).await;
             put.map(Accepted::ByBus).map_err(Problem::Bus)
         };
         let handled = {

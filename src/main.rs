@@ -100,7 +100,7 @@ async fn start() -> Result<Function, Error> {
     if status == BusStatus::Missing {
         let reason = format!(
             "holds `{}`, but this account and region have no such event bus; it should hold one that exists",
-            function.bus.name()
+            config.bus
         );
         let error = ConfigError::new("EVENT_BUS_NAME", reason);
         log_config_error(&error);

@@ -7,7 +7,7 @@ use std::{pin::pin, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::error::{AwsError, ErrorClass};
+use super::error::AwsError;
 
 /// The most attempts of one call.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -18,60 +18,20 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The largest limit of a pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1_600);
 
-/// Pauses that are random up to a limit ("full jitter"), so that functions that failed together don't retry together. The
-/// limit begins at 100 ms and doubles with each pause, up to 1.6 s.
-#[derive(Debug)]
-pub struct Backoff(Duration);
-
-/// The random part of a pause: from 0 to 1.
-#[must_use]
-pub fn jitter() -> f64 {
-    fastrand::f64()
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(FIRST_PAUSE)
-    }
+/// Counts failed attempts, and says how long to pause after each. Pauses are random up to a limit ("full jitter"), so that
+/// functions that failed together don't retry together. The limit doubles with each pause.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    /// The number of failed attempts.
+    pub failures: u32,
 }
 
 impl Backoff {
-    /// The next pause.
-    pub fn next_pause(&mut self, jitter: f64) -> Duration {
-        let pause = self.0.mul_f64(jitter);
-        self.0 = LONGEST_PAUSE.min(self.0 * 2);
-        pause
-    }
-}
-
-/// The attempts of one call, and the pauses between them.
-#[derive(Debug)]
-pub struct Attempts {
-    left: u32,
-    counts_throttled: bool,
-    backoff: Backoff,
-}
-
-impl Attempts {
-    /// At most five attempts.
-    #[must_use]
-    pub fn five() -> Self {
-        Self { left: MAX_ATTEMPTS, counts_throttled: true, backoff: Backoff::default() }
-    }
-
-    /// At most five attempts, in addition to those that are throttled.
-    #[must_use]
-    pub fn five_besides_throttled() -> Self {
-        Self { counts_throttled: false, ..Self::five() }
-    }
-
-    /// The pause after an attempt that failed, or `None` if there should be no other attempt by `until`.
-    pub fn pause_after(&mut self, error: &AwsError, until: Instant, jitter: f64) -> Option<Duration> {
-        if self.counts_throttled || error.class != ErrorClass::Throttled {
-            self.left -= 1;
-        }
-        let pause = self.backoff.next_pause(jitter);
-        (error.class.is_temporary() && self.left > 0 && Instant::now() + pause < until).then_some(pause)
+    /// Counts a failed attempt. Returns the pause after it.
+    pub fn next_pause(&mut self) -> Duration {
+        let limit = LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.saturating_pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        limit.mul_f64(fastrand::f64())
     }
 }
 
@@ -83,7 +43,7 @@ pub async fn retry<T, F>(operation: &'static str, until: Instant, mut attempt: i
 where
     F: Future<Output = Result<T, AwsError>>,
 {
-    let mut attempts = Attempts::five();
+    let mut backoff = Backoff::default();
     loop {
         let result = {
             // Pinned in place: the SDK's futures are large, and moving them costs more than the rest of this function.
@@ -95,10 +55,12 @@ where
             Ok(Err(error)) => error,
             Err(_) => AwsError::transient(format!("{operation}: no answer in time")),
         };
-        match attempts.pause_after(&error, until, jitter()) {
-            Some(pause) => sleep(pause).await,
-            None => return Err(error),
+        let pause = backoff.next_pause();
+        let is_last = backoff.failures == MAX_ATTEMPTS || Instant::now() + pause >= until;
+        if is_last || !error.class.is_temporary() {
+            return Err(error);
         }
+        sleep(pause).await;
     }
 }
 
@@ -107,6 +69,7 @@ mod tests {
     use std::{cell::Cell, future::pending};
 
     use super::*;
+    use crate::aws::ErrorClass;
 
     fn error(class: ErrorClass) -> AwsError {
         AwsError::new(class, "it failed")
@@ -188,15 +151,6 @@ mod tests {
             attempts(after(seconds), call).await.1.unwrap_err();
             assert!(is_in_time(seconds, began), "{seconds} s: {:?}", began.elapsed());
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn throttled_attempts_of_a_batch_are_not_counted() {
-        let mut attempts = Attempts::five_besides_throttled();
-        let mut is_retried = |class| attempts.pause_after(&error(class), after(60), 0.5).is_some();
-        assert!((0..20).all(|_| is_retried(ErrorClass::Throttled)));
-        let transient: Vec<_> = (0..5).map(|_| is_retried(ErrorClass::Transient)).collect();
-        assert_eq!(transient, [true, true, true, true, false]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,11 +5,8 @@
 
 use std::fmt;
 
-use aws_sdk_eventbridge::{
-    Client,
-    operation::put_events::PutEventsOutput,
-    types::{PutEventsRequestEntry, PutEventsResultEntry},
-};
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 
 use crate::aws::{AwsError, ErrorClass};
 
@@ -36,42 +33,33 @@ pub struct Outcome {
 /// Makes one call.
 pub async fn put_events(client: &Client, entries: Vec<PutEventsRequestEntry>) -> Outcome {
     let count = entries.len();
-    let output = match client.put_events().set_entries(Some(entries)).send().await {
-        Ok(output) => output,
-        Err(error) => return Outcome::failed(AwsError::from_sdk("PutEvents", &error)),
-    };
-    let answered = output.entries().len();
-    if answered != count {
-        let message = format!("PutEvents: {count} entries were sent, but the response has {answered}");
-        return Outcome::failed(AwsError::transient(message));
-    }
-    Outcome::read(&output)
-}
-
-impl Outcome {
-    fn failed(error: AwsError) -> Self {
-        let bus_failure = error.class.is_temporary().then(|| error.clone());
-        Self { results: Err(error), bus_failure }
-    }
-
-    fn read(output: &PutEventsOutput) -> Self {
-        let mut results: Vec<_> = output.entries().iter().map(read_result).collect();
-        let failed = results.iter().filter(|result| result.is_err()).count();
-        if usize::try_from(output.failed_entry_count()) != Ok(failed) {
-            // The response contradicts itself: trust only the failures in it.
-            let reason = format!("PutEvents: FailedEntryCount is {}, but {failed} failed", output.failed_entry_count());
-            let succeeded = results.iter_mut().filter(|result| result.is_ok());
-            succeeded.for_each(|result| *result = Err(AwsError::transient(reason.clone())));
-        }
-        let bus_failure = output.entries().iter().filter_map(PutEventsResultEntry::error_code).find_map(|code| {
-            let is_about_bus = code == "InternalFailure" || ErrorClass::from_code(code) == ErrorClass::Throttled;
-            is_about_bus.then(|| entry_error(code))
-        });
-        Self { results: Ok(results), bus_failure }
+    let output = client.put_events().set_entries(Some(entries)).send().await;
+    let checked = output.map_err(|error| AwsError::from_sdk("PutEvents", &error)).and_then(|output| {
+        let answered = output.entries().len();
+        let message = || format!("PutEvents: {count} entries were sent, but the response has {answered}");
+        if answered == count { Ok(output) } else { Err(AwsError::transient(message())) }
+    });
+    match checked {
+        Ok(output) => read(output.entries(), output.failed_entry_count()),
+        Err(error) => Outcome { bus_failure: error.class.is_temporary().then(|| error.clone()), results: Err(error) },
     }
 }
 
-fn read_result(entry: &PutEventsResultEntry) -> Result<EventId, AwsError> {
+fn read(entries: &[PutEventsResultEntry], failed_entry_count: i32) -> Outcome {
+    let mut results: Vec<_> = entries.iter().map(read_entry).collect();
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    if usize::try_from(failed_entry_count) != Ok(failed) {
+        // The response contradicts itself: trust only the failures in it.
+        let reason = format!("PutEvents: FailedEntryCount is {failed_entry_count}, but {failed} failed");
+        let succeeded = results.iter_mut().filter(|result| result.is_ok());
+        succeeded.for_each(|result| *result = Err(AwsError::transient(reason.clone())));
+    }
+    let is_about_bus = |code: &&str| *code == "InternalFailure" || ErrorClass::from_code(code) == ErrorClass::Throttled;
+    let bus_failure = entries.iter().filter_map(PutEventsResultEntry::error_code).find(is_about_bus).map(entry_error);
+    Outcome { results: Ok(results), bus_failure }
+}
+
+fn read_entry(entry: &PutEventsResultEntry) -> Result<EventId, AwsError> {
     match (entry.error_code(), entry.event_id()) {
         (Some(code), _) => Err(entry_error(code)),
         (None, Some(id)) if !id.is_empty() => Ok(EventId(id.to_owned())),

@@ -5,9 +5,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_eventbridge::{Client, operation::describe_event_bus::DescribeEventBusError};
+use aws_sdk_eventbridge::{Client, error::ProvideErrorMetadata};
 use tokio::time::Instant;
 
+use super::health::elapsed;
 use crate::aws::{AwsError, ErrorClass, retry::retry};
 
 /// The longest time that a check takes.
@@ -32,28 +33,23 @@ pub enum BusStatus {
 
 /// Checks whether the bus with this name or ARN exists. Failed calls are repeated until `until`.
 pub async fn check_exists(client: &Client, bus: &str, until: Instant) -> BusStatus {
-    retry("DescribeEventBus", until, || describe(client, bus)).await.unwrap_or_else(BusStatus::Unknown)
-}
-
-async fn describe(client: &Client, bus: &str) -> Result<BusStatus, AwsError> {
-    let Err(error) = client.describe_event_bus().name(bus).send().await else {
-        return Ok(BusStatus::Exists);
+    let describe = async || {
+        let Err(error) = client.describe_event_bus().name(bus).send().await else { return Ok(BusStatus::Exists) };
+        let is_not_found = error.code() == Some("ResourceNotFoundException");
+        let error = AwsError::from_sdk("DescribeEventBus", &error);
+        // If EventBridge rejects the name, no bus can have it.
+        if is_not_found || error.class == ErrorClass::Rejected { Ok(BusStatus::Missing) } else { Err(error) }
     };
-    if error.as_service_error().is_some_and(DescribeEventBusError::is_resource_not_found_exception) {
-        return Ok(BusStatus::Missing);
-    }
-    let error = AwsError::from_sdk("DescribeEventBus", &error);
-    // If EventBridge rejects the name, no bus can have it.
-    if error.class == ErrorClass::Rejected { Ok(BusStatus::Missing) } else { Err(error) }
+    retry("DescribeEventBus", until, describe).await.unwrap_or_else(BusStatus::Unknown)
 }
 
 /// The outcome of the last check, and the time of the next.
 #[derive(Debug)]
 pub struct Check {
-    /// Whether the last check with a clear outcome found no bus.
-    missing: bool,
-    /// Whether the warning about checks that always fail has been logged.
-    warned: bool,
+    /// Whether the bus is known to be missing: the last check with a clear outcome found none.
+    pub is_missing: bool,
+    /// Whether the warning about checks that are not permitted has been logged.
+    has_warned: bool,
     /// When the last check began.
     began: SystemTime,
     /// The time from then to the next check.
@@ -63,57 +59,35 @@ pub struct Check {
 impl Check {
     /// The state after the check at start, which began at this time and had this outcome.
     pub fn new(began: SystemTime, status: &BusStatus) -> Self {
-        let mut check = Self { missing: false, warned: false, began, interval: INTERVAL };
+        let mut check = Self { is_missing: false, has_warned: false, began, interval: INTERVAL };
         check.record(status);
         check
     }
 
-    /// Whether the bus is known to be missing.
-    pub fn is_missing(&self) -> bool {
-        self.missing
-    }
-
     /// Whether a check should begin.
     pub fn is_due(&self, now: SystemTime) -> bool {
-        match now.duration_since(self.began) {
-            Ok(age) => age >= self.interval,
-            // The entries of deliveries at the same time can arrive in another order than that of their times. If the
-            // difference is larger, the clock was set back.
-            Err(earlier) => earlier.duration() >= SHORT_INTERVAL,
-        }
+        elapsed(self.began, now) >= self.interval
     }
 
-    /// Records that a check begins.
+    /// Records that a check begins. If it is cancelled, the next one follows soon.
     pub fn begin(&mut self, now: SystemTime) {
-        self.began = now;
-        self.interval = SHORT_INTERVAL;
-    }
-
-    /// Records that a check was cancelled, so that the next one is due.
-    pub fn cancel(&mut self) {
-        self.interval = Duration::ZERO;
+        (self.began, self.interval) = (now, SHORT_INTERVAL);
     }
 
     /// Records the outcome of the check that began last.
     pub fn record(&mut self, status: &BusStatus) {
-        let mut is_temporary = false;
+        let is_temporary = matches!(status, BusStatus::Unknown(error) if error.class.is_temporary());
         match status {
-            BusStatus::Exists => self.missing = false,
-            BusStatus::Missing => self.missing = true,
-            BusStatus::Unknown(error) if error.class.is_temporary() => {
-                tracing::warn!(%error, "could not check whether the event bus exists");
-                is_temporary = true;
-            }
+            BusStatus::Exists => self.is_missing = false,
+            BusStatus::Missing => self.is_missing = true,
             BusStatus::Unknown(error) => {
-                if !self.warned {
-                    tracing::warn!(
-                        %error,
-                        "could not check whether the event bus exists: if it is missing, EventBridge drops the events"
-                    );
+                let hint = if is_temporary { "" } else { ": if it is missing, EventBridge drops the events" };
+                if is_temporary || !self.has_warned {
+                    tracing::warn!(%error, "could not check whether the event bus exists{hint}");
                 }
-                self.warned = true;
+                self.has_warned |= !is_temporary;
             }
         }
-        self.interval = if self.missing || is_temporary { SHORT_INTERVAL } else { INTERVAL };
+        self.interval = if self.is_missing || is_temporary { SHORT_INTERVAL } else { INTERVAL };
     }
 }

@@ -285,7 +285,7 @@ async fn invalid_messages_are_reported_and_do_not_stop_the_others() {
     assert_eq!(logged("invalid type").0, "contract-violation");
     assert_eq!(
         logged("too large"),
-        ("content-too-large", "the entry for the bus would have at least 1047553 bytes; the limit is 1047552 bytes")
+        ("content-too-large", "the entry for the bus would have 1047553 bytes; the limit is 1047552 bytes")
     );
     assert_eq!(logged("empty"), ("malformed-json", "EOF while parsing a value at line 1, column 1"));
     assert_eq!(logged("base64"), ("malformed-json", "expected value at line 1, column 1"));

@@ -249,7 +249,7 @@ fn refused() -> Vec<Refused> {
             "a body that exceeds the limit together with its type",
             too_large.as_bytes(),
             "content-too-large",
-            "the entry for the bus would have at least 1047680 bytes; the limit is 1047552 bytes",
+            "the entry for the bus would have 1047680 bytes; the limit is 1047552 bytes",
             text,
         ),
         by_bus(
