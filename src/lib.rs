@@ -24,6 +24,7 @@
 //! | [`problem`], [`response`] | the responses to the sender and to Lambda |
 //! | [`log`], [`trace`] | the log lines, and the X-Ray trace header |
 //! | [`config`], [`aws`], [`http_client`] | the function's configuration, and the SDK's configuration and HTTP client |
+//! | [`partition`] | AWS's partitions, and the hosts of SQS in them |
 //!
 //! What consumers of the events need is in the package [`scalekit_events`].
 //!
@@ -45,6 +46,7 @@ pub mod invocation;
 pub mod json;
 pub mod log;
 pub mod pace;
+pub mod partition;
 pub mod problem;
 pub mod queue;
 pub mod response;
