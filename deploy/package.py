@@ -16,8 +16,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "template.yaml"
 # The name of each file, and whether its template can create a function URL.
 FILES = {"template.json": True, "template-without-function-url.json": False}
 
-# The most bytes of a template that CloudFormation accepts in a request. A larger one must be uploaded to S3 first.
-MAX_BYTES = 51_200
+# The most bytes of a template that CloudFormation reads from a bucket: its quota is "1 MB". A request contains 51,200 at most.
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
+MAX_BYTES = 1_000_000
 
 _CODE_PARAMETERS = {
     "CodeBucket": {
@@ -105,17 +106,8 @@ def _without_function_url(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def serialize(template: dict[str, Any]) -> str:
-    """Compact JSON with one line for each entry of a section, so that two versions can be compared line by line."""
-
-    def compact(value: Any) -> str:
-        return json.dumps(value, separators=(",", ":"))
-
-    def section(value: Any) -> str:
-        if not isinstance(value, dict):
-            return compact(value)
-        return "{\n" + ",\n".join(f"{compact(name)}:{compact(item)}" for name, item in value.items()) + "\n}"
-
-    return "{\n" + ",\n".join(f"{compact(name)}:{section(value)}" for name, value in template.items()) + "\n}\n"
+    """Indented JSON, so that people can read it, and compare two versions line by line."""
+    return json.dumps(template, indent=2) + "\n"
 
 
 def write(directory: Path) -> list[Path]:
@@ -124,7 +116,7 @@ def write(directory: Path) -> list[Path]:
     for name, function_url in FILES.items():
         text = serialize(package(function_url=function_url))
         if len(text.encode()) > MAX_BYTES:
-            raise SystemExit(f"{name} has {len(text.encode())} bytes. CloudFormation accepts at most {MAX_BYTES} in a request.")
+            raise SystemExit(f"{name} has {len(text.encode())} bytes. CloudFormation reads at most {MAX_BYTES} from a bucket.")
         (directory / name).write_text(text)
         paths.append(directory / name)
     return paths

@@ -4,7 +4,8 @@ use std::{fmt, time::Duration};
 
 use crate::{
     event::{self, UnknownEvents},
-    secret,
+    partition::{self, SqsHost},
+    secret::{self, SecretError, SecretId},
     signature::Key,
 };
 
@@ -13,6 +14,17 @@ const INITIALIZATION_TYPE: &str = "AWS_LAMBDA_INITIALIZATION_TYPE";
 
 /// The tolerance above which there is a warning: a recorded delivery can be replayed for that long.
 const WIDE_TOLERANCE_SECONDS: u64 = 3600;
+
+/// The SDK's variables with the endpoints of the services that the function calls.
+const ENDPOINTS: [&str; 4] =
+    ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EVENTBRIDGE", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
+
+/// The SDK's variables with a boolean.
+const BOOLEANS: [&str; 3] =
+    ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"];
+
+/// Variables with a path that is logged if there is no such file.
+const PATHS: [&str; 3] = ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "SSL_CERT_DIR"];
 
 /// The configuration.
 #[derive(Debug)]
@@ -35,6 +47,17 @@ pub struct Config {
     pub parking_queue_url: Option<String>,
     /// `DEAD_LETTER_QUEUE_URL`
     pub dead_letter_queue_url: Option<String>,
+    /// Warnings about values that are valid, but probably a mistake.
+    pub warnings: Vec<String>,
+}
+
+/// The part of the SDK's configuration that the values of variables depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct AwsSettings<'a> {
+    /// The function's region.
+    pub region: &'a str,
+    /// Whether calls to SQS go to an endpoint of the operator's choice.
+    pub has_sqs_endpoint: bool,
 }
 
 /// Where the signing keys come from. Exactly one of the two variables must be set.
@@ -43,7 +66,7 @@ pub enum SecretSource {
     /// `WEBHOOK_SECRET`: the keys themselves.
     Keys(Vec<Key>),
     /// `WEBHOOK_SECRET_ARN`: a secret in AWS Secrets Manager.
-    Arn(String),
+    Stored(SecretId),
 }
 
 /// A variable that is missing or has an invalid value. The error doesn't contain anything that looks like a signing secret.
@@ -73,85 +96,124 @@ impl std::error::Error for ConfigError {}
 impl Config {
     /// Reads the configuration. An empty variable counts as not set.
     ///
+    /// Without `aws`, or without a valid region in it, what depends on these settings isn't checked.
+    ///
     /// # Errors
     /// One error for each invalid variable.
-    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<ConfigError>> {
+    pub fn read(
+        variable: impl Fn(&str) -> Option<String>,
+        aws: Option<AwsSettings<'_>>,
+    ) -> Result<Self, Vec<ConfigError>> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let invalid_region = aws.and_then(|aws| check_region(aws.region).err());
+        let aws = aws.filter(|_| invalid_region.is_none());
+        let region = aws.map(|aws| aws.region);
         let mut errors = Vec::new();
-        let bus = ok_or_push(&mut errors, bus(variable("EVENT_BUS_NAME")));
+        let bus = ok_or_push(&mut errors, bus(variable("EVENT_BUS_NAME"), region));
         let source = ok_or_push(&mut errors, source(variable("EVENT_SOURCE")));
         let on_lambda = variable(INITIALIZATION_TYPE).is_some();
-        let secret = secret(variable("WEBHOOK_SECRET"), variable("WEBHOOK_SECRET_ARN"), on_lambda);
+        let secret = secret(variable("WEBHOOK_SECRET"), variable("WEBHOOK_SECRET_ARN"), on_lambda, region);
         let secret = ok_or_push(&mut errors, secret);
         let tolerance = ok_or_push(&mut errors, tolerance(variable("WEBHOOK_TOLERANCE_SECONDS")));
         let unknown_events = ok_or_push(&mut errors, unknown_events(variable("UNKNOWN_EVENTS").as_deref()));
         let environment_id = ok_or_push(&mut errors, environment_id(variable("ENVIRONMENT_ID")));
-        let mut queue_url = |name| ok_or_push(&mut errors, queue_url(name, variable(name)));
-        let parking_queue_url = queue_url("PARKING_QUEUE_URL");
-        let dead_letter_queue_url = queue_url("DEAD_LETTER_QUEUE_URL");
-        let config = move || {
+        let mut queue_url = |name| ok_or_push(&mut errors, QueueUrl::read(name, variable(name), aws));
+        let parking_queue = queue_url("PARKING_QUEUE_URL");
+        let dead_letter_queue = queue_url("DEAD_LETTER_QUEUE_URL");
+        if let (Some(Some(parking_queue)), Some(Some(dead_letter_queue))) = (&parking_queue, &dead_letter_queue)
+            && parking_queue.is_same_queue(dead_letter_queue)
+        {
+            let reason = format!(
+                "{}, the same queue as PARKING_QUEUE_URL; it should hold another one, because the function would forward \
+                 the copies of refused deliveries",
+                holds(&dead_letter_queue.url)
+            );
+            errors.push(ConfigError::new("DEAD_LETTER_QUEUE_URL", reason));
+        }
+        errors.extend(invalid_region);
+
+        let config = || {
+            let (tolerance, parking_queue, dead_letter_queue) = (tolerance?, parking_queue?, dead_letter_queue?);
+            let queues = [&parking_queue, &dead_letter_queue].into_iter().flatten();
+            let queue_warnings = queues.filter_map(|queue| queue.warning.clone());
             Some(Self {
                 bus: bus?,
                 source: source?,
                 secret: secret?,
                 on_lambda,
-                tolerance: tolerance?,
+                tolerance,
                 unknown_events: unknown_events?,
                 environment_id: environment_id?,
-                parking_queue_url: parking_queue_url?,
-                dead_letter_queue_url: dead_letter_queue_url?,
+                warnings: wide_tolerance_warning(tolerance).into_iter().chain(queue_warnings).collect(),
+                parking_queue_url: parking_queue.map(|queue| queue.url),
+                dead_letter_queue_url: dead_letter_queue.map(|queue| queue.url),
             })
         };
-        config().ok_or(errors)
-    }
-
-    /// Checks that a bus that is given by its ARN is in the function's region, because `PutEvents` refuses a bus in
-    /// another region. This is a separate step because only the SDK's configuration contains the region.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if the bus is in another region.
-    pub fn check_region(&self, region: &str) -> Result<(), ConfigError> {
-        match bus_region(&self.bus) {
-            Some(bus_region) if bus_region != region => {
-                let reason = format!(
-                    "holds `{}`, a bus in another region; it should hold the name or the ARN of a bus in the function's region, {region}",
-                    self.bus
-                );
-                Err(ConfigError::new("EVENT_BUS_NAME", reason))
-            }
-            _ => Ok(()),
+        match config() {
+            Some(config) if errors.is_empty() => Ok(config),
+            _ => Err(errors),
         }
     }
+}
 
-    /// Warnings about values that are valid, but probably a mistake.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let seconds = self.tolerance.as_secs();
-        let mut warnings = Vec::new();
-        if seconds > WIDE_TOLERANCE_SECONDS {
-            warnings.push(format!(
-                "WEBHOOK_TOLERANCE_SECONDS: a recorded delivery can be replayed for {seconds} s; \
-                 use at most {WIDE_TOLERANCE_SECONDS} s; the default is 300"
-            ));
-        }
-        warnings
-    }
+fn wide_tolerance_warning(tolerance: Duration) -> Option<String> {
+    let seconds = tolerance.as_secs();
+    (seconds > WIDE_TOLERANCE_SECONDS).then(|| {
+        format!(
+            "WEBHOOK_TOLERANCE_SECONDS: a recorded delivery can be replayed for {seconds} s; \
+             use at most {WIDE_TOLERANCE_SECONDS} s; the default is 300"
+        )
+    })
 }
 
 fn ok_or_push<T>(errors: &mut Vec<ConfigError>, value: Result<T, ConfigError>) -> Option<T> {
     value.map_err(|error| errors.push(error)).ok()
 }
 
-/// What a variable holds, as part of an error's text. A value that looks like a signing secret isn't shown.
-fn holds(value: &str) -> String {
-    if secret::looks_like_signing_secrets(value) {
-        "holds what looks like a signing secret".into()
+/// What a variable holds, as part of an error's text. A value that could contain a secret isn't shown.
+#[must_use]
+pub fn holds(value: &str) -> String {
+    if secret::could_be_secret(value) {
+        "holds what could be a secret, and is not shown here".into()
     } else {
-        format!("holds `{value}`")
+        format!("holds `{}`", secret::visible(value))
     }
 }
 
-fn bus(value: Option<String>) -> Result<String, ConfigError> {
+/// The region comes from a variable, or from a profile.
+fn check_region(region: &str) -> Result<(), ConfigError> {
+    let is_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !region.is_empty() && region.bytes().all(is_label) && !secret::could_be_secret(region) {
+        return Ok(());
+    }
+    let reason = format!("{}; it should hold the bus's region, such as `eu-central-1`", holds(region));
+    Err(ConfigError::new("AWS_REGION", reason))
+}
+
+/// Checks AWS's variables before the SDK reads them, because it ignores an invalid value and logs it.
+pub fn check_sdk_variables(variable: impl Fn(&str) -> Option<String>) -> Vec<ConfigError> {
+    let is_url = |value: &str| {
+        let host = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+        host.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic()))
+    };
+    let is_boolean = |value: &str| ["true", "false"].iter().any(|valid| value.eq_ignore_ascii_case(valid));
+    let is_path = |value: &str| !secret::contains_key_prefix(value);
+    let invalid = |names: &[&'static str], is_valid: &dyn Fn(&str) -> bool, should| -> Vec<ConfigError> {
+        let set = names.iter().filter_map(|&name| Some((name, variable(name).filter(|value| !value.is_empty())?)));
+        let invalid = set.filter(|(_, value)| !is_valid(value));
+        invalid
+            .map(|(name, value)| ConfigError::new(name, format!("{}; it should hold {should}", holds(&value))))
+            .collect()
+    };
+    [
+        invalid(&ENDPOINTS, &is_url, "a URL, such as `http://localhost:4566`"),
+        invalid(&BOOLEANS, &is_boolean, "`true` or `false`"),
+        invalid(&PATHS, &is_path, "a path"),
+    ]
+    .concat()
+}
+
+fn bus(value: Option<String>, region: Option<&str>) -> Result<String, ConfigError> {
     let error = |reason| ConfigError::new("EVENT_BUS_NAME", reason);
     let should = "should hold the name or the ARN of an event bus";
     let value = value.ok_or_else(|| error(format!("is not set; it {should}")))?;
@@ -170,22 +232,25 @@ fn bus(value: Option<String>) -> Result<String, ConfigError> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
     let is_valid = (1..=256).contains(&name.len()) && name.bytes().all(is_name);
     // A signing secret can be a valid name, and the name would be logged.
-    if !is_valid || secret::looks_like_signing_secrets(name) {
+    if !is_valid || secret::contains_key_prefix(name) {
         return Err(error(format!("{}; it {should}", holds(&value))));
+    }
+    // `PutEvents` refuses a bus in another region.
+    let bus_region = value.strip_prefix("arn:").and_then(|rest| rest.split(':').nth(2));
+    if let (Some(bus_region), Some(region)) = (bus_region, region)
+        && bus_region != region
+    {
+        return Err(error(format!(
+            "{}, a bus in another region; it should hold the name or the ARN of a bus in the function's region, {region}",
+            holds(&value)
+        )));
     }
     Ok(value)
 }
 
-/// The region in a bus's ARN; nothing for a name.
-fn bus_region(bus: &str) -> Option<&str> {
-    bus.strip_prefix("arn:")?.split(':').nth(2)
-}
-
 /// Whether these can be the partition, region and account of an ARN.
 fn are_arn_parts(partition: &str, region: &str, account: &str) -> bool {
-    let is_word =
-        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    partition.starts_with("aws") && is_word(partition) && is_word(region) && is_account(account)
+    partition::is_region(region) && partition == partition::of(region) && is_account(account)
 }
 
 fn source(value: Option<String>) -> Result<String, ConfigError> {
@@ -196,15 +261,24 @@ fn source(value: Option<String>) -> Result<String, ConfigError> {
     };
     match value.chars().count() {
         // The source is a part of every event.
-        _ if secret::looks_like_signing_secrets(&value) => error(""),
+        _ if secret::contains_key_prefix(&value) => error(""),
         _ if value.starts_with("aws.") => error(", but sources that start with `aws.` are AWS's own"),
-        _ if value.chars().any(char::is_control) => error(", which contains a control character"),
+        // No rule would match what nobody can see.
+        _ if let Some(c) = value.chars().find(|&c| secret::is_invisible(c)) => {
+            error(&format!(", which contains the invisible character U+{:04X}", u32::from(c)))
+        }
+        _ if value.starts_with(' ') || value.ends_with(' ') => error(", which starts or ends with a space (U+0020)"),
         1..=256 => Ok(value),
         length => error(&format!(", which is {length} characters long")),
     }
 }
 
-fn secret(secrets: Option<String>, arn: Option<String>, on_lambda: bool) -> Result<SecretSource, ConfigError> {
+fn secret(
+    secrets: Option<String>,
+    arn: Option<String>,
+    on_lambda: bool,
+    region: Option<&str>,
+) -> Result<SecretSource, ConfigError> {
     let error = |reason: String| Err(ConfigError::new("WEBHOOK_SECRET", reason));
     let should =
         "should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
@@ -213,38 +287,75 @@ fn secret(secrets: Option<String>, arn: Option<String>, on_lambda: bool) -> Resu
             error(format!("is not set, and neither is WEBHOOK_SECRET_ARN; set one of them; this one {should}"))
         }
         (Some(_), Some(_)) => error("is set, and so is WEBHOOK_SECRET_ARN; set only one of them".into()),
-        (Some(secrets), None) => match secret::parse(&secrets, on_lambda).into_iter().collect() {
+        (Some(secrets), None) => match secret::parse(&secrets, None, on_lambda).into_iter().collect() {
             Ok(keys) => Ok(SecretSource::Keys(keys)),
+            Err(SecretError::SeveralMembers(members)) => error(format!(
+                "holds a JSON object in which several members contain a signing secret: {}; it {should}",
+                secret::listed(&members)
+            )),
             Err(reason) => error(format!("can't be used: {reason}; the variable {should}")),
         },
-        (None, Some(arn)) => secret_arn(arn).map(SecretSource::Arn),
+        (None, Some(arn)) => secret_id(&arn, region).map(SecretSource::Stored),
     }
 }
 
-fn secret_arn(arn: String) -> Result<String, ConfigError> {
+fn secret_id(value: &str, region: Option<&str>) -> Result<SecretId, ConfigError> {
     let error = |reason| Err(ConfigError::new("WEBHOOK_SECRET_ARN", reason));
-    match arn.split(':').collect::<Vec<_>>()[..] {
+    let parts: Vec<_> = value.split(':').collect();
+    let (arn, suffix) = parts.split_at(parts.len().min(7));
+    let secret_region = match arn {
         ["arn", partition, "secretsmanager", region, account, "secret", name]
             if are_arn_parts(partition, region, account)
-                && !name.is_empty()
-                && !secret::looks_like_signing_secrets(name) =>
+                && is_secret_name(name)
+                && !secret::contains_key_prefix(value) =>
         {
-            Ok(arn)
+            region
         }
-        ["arn", _, "secretsmanager", _, _, "secret", _, _, ..] => error(format!(
-            "{}, an ARN with a suffix as in Amazon ECS (`:key:stage:version`); it should hold the secret's ARN without \
-             the suffix. If the secret is a JSON object, the function finds the signing secrets in it",
-            holds(&arn)
-        )),
         _ => {
             // A secret without its prefix may have been pasted here, so only an ARN is shown.
-            let holds = if arn.starts_with("arn:") { holds(&arn) } else { "does not hold an ARN".into() };
-            error(format!(
+            let holds = if value.starts_with("arn:") { holds(value) } else { "does not hold an ARN".into() };
+            return error(format!(
                 "{holds}; it should hold the ARN of a secret in AWS Secrets Manager, \
                  `arn:aws:secretsmanager:{{region}}:{{account}}:secret:{{name}}`"
-            ))
+            ));
         }
+    };
+    if let Some(region) = region.filter(|region| partition::of(region) != partition::of(secret_region)) {
+        return error(format!(
+            "{}, a secret in another partition; it should hold the ARN of a secret in the partition `{}`, like the function",
+            holds(value),
+            partition::of(region)
+        ));
     }
+    let member = match suffix {
+        [] => None,
+        [member, "", ""] if is_member_name(member) => Some((*member).to_owned()),
+        [member, stage, id] if !member.is_empty() && (!stage.is_empty() || !id.is_empty()) => {
+            return error(format!(
+                "{}; after the member, the version stage and the version id should be empty, `:MEMBER::`, because the \
+                 function reads the current and the previous version",
+                holds(value)
+            ));
+        }
+        _ => {
+            return error(format!(
+                "{}; it should end with the secret's name, or with `:MEMBER::`, the name of a member of the JSON object in the secret",
+                holds(value)
+            ));
+        }
+    };
+    Ok(SecretId { arn: arn.join(":"), member })
+}
+
+/// The characters and the length that Secrets Manager allows, with the seven that it adds to a name.
+fn is_secret_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte);
+    (1..=519).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+/// Whether a text can be the name of a member, without white space at its ends or anything that nobody can see.
+fn is_member_name(text: &str) -> bool {
+    !text.is_empty() && text.trim() == text && !text.contains(secret::is_invisible)
 }
 
 fn tolerance(value: Option<String>) -> Result<Duration, ConfigError> {
@@ -286,24 +397,68 @@ fn environment_id(value: Option<String>) -> Result<Option<String>, ConfigError> 
     }
 }
 
-#[expect(clippy::case_sensitive_file_extension_comparisons, reason = "it is the name of a queue, and case matters")]
-fn queue_url(variable: &'static str, value: Option<String>) -> Result<Option<String>, ConfigError> {
-    let Some(url) = value else {
-        return Ok(None);
-    };
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let parts: Vec<_> = rest.map(|rest| rest.split('/').collect()).unwrap_or_default();
-    let error = |reason| Err(ConfigError::new(variable, reason));
-    match parts[..] {
-        [host, account, name] if !host.is_empty() && is_account(account) && is_queue_name(name) => Ok(Some(url)),
-        [_, _, name] if name.ends_with(".fifo") => error(format!(
-            "{}, a FIFO queue; it should hold the URL of a standard queue, because the function sends no message group id",
-            holds(&url)
-        )),
-        _ => error(format!(
-            "{}; it should hold the URL of an SQS queue, `https://sqs.{{region}}.amazonaws.com/{{account}}/{{name}}`",
-            holds(&url)
-        )),
+/// The URL of a queue, and the parts of it that name the queue. The SDK ignores the host, and calls SQS in its own region.
+struct QueueUrl {
+    url: String,
+    account_and_name: String,
+    warning: Option<String>,
+}
+
+impl QueueUrl {
+    #[expect(clippy::case_sensitive_file_extension_comparisons, reason = "it is the name of a queue, and case matters")]
+    fn read(
+        variable: &'static str,
+        value: Option<String>,
+        aws: Option<AwsSettings<'_>>,
+    ) -> Result<Option<Self>, ConfigError> {
+        let Some(url) = value else {
+            return Ok(None);
+        };
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let parts: Vec<_> = rest.map(|rest| rest.split('/').collect()).unwrap_or_default();
+        let error = |reason: &str| Err(ConfigError::new(variable, format!("{}{reason}", holds(&url))));
+        let (host, account_and_name) = match parts[..] {
+            [host, account, name] if !host.is_empty() && is_account(account) && is_queue_name(name) => {
+                (host, format!("{account}/{name}"))
+            }
+            [_, _, name] if name.ends_with(".fifo") => {
+                return error(
+                    ", a FIFO queue; it should hold the URL of a standard queue, because the function sends no message group id",
+                );
+            }
+            _ => {
+                return error(
+                    "; it should hold the URL of an SQS queue, `https://sqs.{region}.amazonaws.com/{account}/{name}`",
+                );
+            }
+        };
+        let Some(AwsSettings { region, has_sqs_endpoint }) = aws else {
+            return Ok(Some(Self { url, account_and_name, warning: None }));
+        };
+        let warning = match partition::sqs_host(host, region) {
+            SqsHost::Elsewhere => {
+                return error(&format!(
+                    ", whose host is not one of SQS in the function's region; it should hold the URL of a queue in that \
+                     region, {region}"
+                ));
+            }
+            SqsHost::NotAws if !has_sqs_endpoint => {
+                return error(
+                    ", whose host is not one of SQS; the function calls it only if AWS_ENDPOINT_URL or \
+                     AWS_ENDPOINT_URL_SQS is set to its URL",
+                );
+            }
+            SqsHost::VpcEndpoint if !has_sqs_endpoint => Some(format!(
+                "{variable}: the function calls SQS by its usual name, which leads to a VPC endpoint only if that has \
+                 private DNS; otherwise, set AWS_ENDPOINT_URL_SQS to the endpoint's URL"
+            )),
+            SqsHost::InRegion | SqsHost::VpcEndpoint | SqsHost::NotAws => None,
+        };
+        Ok(Some(Self { url, account_and_name, warning }))
+    }
+
+    fn is_same_queue(&self, other: &Self) -> bool {
+        self.account_and_name == other.account_and_name
     }
 }
 
@@ -317,6 +472,8 @@ fn is_queue_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
 
     const SECRET: &str = "whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0";
@@ -325,11 +482,17 @@ mod tests {
 
     /// Reads a configuration with these variables. Required variables that aren't among them get valid values.
     fn read(changes: &[(&str, &str)]) -> Result<Config, Vec<ConfigError>> {
+        read_with(changes, "eu-central-1", false)
+    }
+
+    /// Reads a configuration in this region, with or without an endpoint for SQS.
+    fn read_with(changes: &[(&str, &str)], region: &str, has_sqs_endpoint: bool) -> Result<Config, Vec<ConfigError>> {
         let required = [("EVENT_BUS_NAME", "scalekit-events"), ("WEBHOOK_SECRET", SECRET)];
-        Config::read(|name| {
+        let variable = |name: &str| {
             let set = changes.iter().chain(&required).find(|(variable, _)| *variable == name);
             set.map(|(_, value)| (*value).to_owned())
-        })
+        };
+        Config::read(variable, Some(AwsSettings { region, has_sqs_endpoint }))
     }
 
     /// Expects that a variable's value is refused with this error alone.
@@ -341,7 +504,7 @@ mod tests {
     fn key_count(config: &Config) -> usize {
         match &config.secret {
             SecretSource::Keys(keys) => keys.len(),
-            SecretSource::Arn(arn) => panic!("read from {arn}"),
+            SecretSource::Stored(id) => panic!("read from {id:?}"),
         }
     }
 
@@ -356,13 +519,13 @@ mod tests {
         assert_eq!(config.unknown_events, UnknownEvents::Forward);
         assert_eq!(config.environment_id, None);
         assert_eq!((&config.parking_queue_url, &config.dead_letter_queue_url), (&None, &None));
-        assert_eq!(config.warnings(), Vec::<String>::new());
+        assert_eq!(config.warnings, Vec::<String>::new());
     }
 
     #[test]
     fn every_variable_is_read() {
         let parking = "https://sqs.eu-central-1.amazonaws.com/123456789012/parking";
-        let dead_letters = "http://127.0.0.1:4566/123456789012/dead-letters";
+        let dead_letters = "https://sqs.eu-central-1.api.aws/123456789012/dead-letters";
         let config = read(&[
             ("EVENT_BUS_NAME", "arn:aws:events:eu-central-1:123456789012:event-bus/scalekit/events"),
             ("EVENT_SOURCE", "auth.example"),
@@ -404,7 +567,7 @@ mod tests {
 
     #[test]
     fn every_invalid_variable_is_reported() {
-        let errors = Config::read(|name| match name {
+        let variable = |name: &str| match name {
             "EVENT_SOURCE" => Some("aws.x".into()),
             "WEBHOOK_TOLERANCE_SECONDS"
             | "UNKNOWN_EVENTS"
@@ -412,7 +575,8 @@ mod tests {
             | "PARKING_QUEUE_URL"
             | "DEAD_LETTER_QUEUE_URL" => Some("?".into()),
             _ => None,
-        });
+        };
+        let errors = Config::read(variable, Some(AwsSettings { region: "?", has_sqs_endpoint: true }));
         let variables: Vec<_> = errors.unwrap_err().into_iter().map(|error| error.variable).collect();
         assert_eq!(
             variables,
@@ -424,7 +588,8 @@ mod tests {
                 "UNKNOWN_EVENTS",
                 "ENVIRONMENT_ID",
                 "PARKING_QUEUE_URL",
-                "DEAD_LETTER_QUEUE_URL"
+                "DEAD_LETTER_QUEUE_URL",
+                "AWS_REGION"
             ]
         );
     }
@@ -441,11 +606,13 @@ mod tests {
         for bus in ["a", "A-b_c.d/e", "default", "aws.partner/example.com/1", &longest] {
             assert_eq!(read(&[("EVENT_BUS_NAME", bus)]).unwrap().bus, bus);
         }
-        let longer = "a".repeat(257);
+        let longer = "a-".repeat(129);
         for bus in [
             " ",
             "a b",
-            "bus\n",
+            " scalekit",
+            "scalekit ",
+            "\"scalekit\"",
             "büs",
             "a:b",
             "arn:aws:events:eu-central-1:123456789012:event-bus/",
@@ -457,28 +624,48 @@ mod tests {
             "arn:aws:events:eu-central-1:12345678901x:event-bus/a",
             "arn::events:eu-central-1:123456789012:event-bus/a",
             "arn:aws:events:eu central-1:123456789012:event-bus/a",
+            "arn:aws:events:frankfurt:123456789012:event-bus/a",
+            "arn:aws-cn:events:eu-central-1:123456789012:event-bus/a",
+            "arn:aws:events:cn-north-1:123456789012:event-bus/a",
+            "arn:awsome:events:eu-central-1:123456789012:event-bus/a",
+            "arn:aws:events:eu-central-1:123456789012:event-bus/a b",
+            "arn:aws:events:eu-central-1:123456789012:event-bus/*",
             "https://events.eu-central-1.amazonaws.com/event-bus/a",
             &longer,
         ] {
             let reason = format!("holds `{bus}`; it should hold the name or the ARN of an event bus");
             assert_refused("EVENT_BUS_NAME", bus, &reason);
         }
+        let should = "it should hold the name or the ARN of an event bus";
+        assert_refused("EVENT_BUS_NAME", "bus\n", &format!("holds `bus\\u{{a}}`; {should}"));
+        assert_refused("EVENT_BUS_NAME", "bus\u{200b}", &format!("holds `bus\\u{{200b}}`; {should}"));
     }
 
     #[test]
     fn a_source_has_1_to_256_characters() {
         let longest = "é".repeat(256);
-        for source in ["s", "AWS.events", "aws", "my aws.events", &longest] {
+        for source in ["s", "AWS.events", "aws", "my aws.events", "e\u{301}", &longest] {
             assert_eq!(read(&[("EVENT_SOURCE", source)]).unwrap().source, source);
         }
         let longer = "é".repeat(257);
-        for (source, why) in [
-            ("aws.", ", but sources that start with `aws.` are AWS's own"),
-            ("aws.events", ", but sources that start with `aws.` are AWS's own"),
-            ("a\nb", ", which contains a control character"),
-            (&longer, ", which is 257 characters long"),
+        for (source, shown, why) in [
+            ("aws.", "aws.", ", but sources that start with `aws.` are AWS's own"),
+            ("aws.events", "aws.events", ", but sources that start with `aws.` are AWS's own"),
+            (" ", " ", ", which starts or ends with a space (U+0020)"),
+            (" scalekit", " scalekit", ", which starts or ends with a space (U+0020)"),
+            ("scalekit ", "scalekit ", ", which starts or ends with a space (U+0020)"),
+            ("scalekit\n", "scalekit\\u{a}", ", which contains the invisible character U+000A"),
+            ("a\tb", "a\\u{9}b", ", which contains the invisible character U+0009"),
+            ("scale\u{200b}kit", "scale\\u{200b}kit", ", which contains the invisible character U+200B"),
+            ("\u{feff}scalekit", "\\u{feff}scalekit", ", which contains the invisible character U+FEFF"),
+            ("scale\u{a0}kit", "scale\\u{a0}kit", ", which contains the invisible character U+00A0"),
+            ("scalekit\u{2028}", "scalekit\\u{2028}", ", which contains the invisible character U+2028"),
+            ("scale\u{ad}kit", "scale\\u{ad}kit", ", which contains the invisible character U+00AD"),
+            ("scalekit\u{3000}", "scalekit\\u{3000}", ", which contains the invisible character U+3000"),
+            ("scalekit\u{e0020}", "scalekit\\u{e0020}", ", which contains the invisible character U+E0020"),
+            (&longer, &longer, ", which is 257 characters long"),
         ] {
-            let reason = format!("holds `{source}`{why}; it should hold 1 to 256 characters, such as `scalekit`");
+            let reason = format!("holds `{shown}`{why}; it should hold 1 to 256 characters, such as `scalekit`");
             assert_refused("EVENT_SOURCE", source, &reason);
         }
     }
@@ -524,7 +711,20 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_the_wrong_variable_is_refused_and_not_shown() {
+    fn a_json_object_may_have_one_member_with_signing_secrets() {
+        let object = format!(r#"{{"SCALEKIT_CLIENT_ID":"skc_1","SCALEKIT":"{SECRET} {OTHER_SECRET}"}}"#);
+        assert_eq!(key_count(&read(&[("WEBHOOK_SECRET", &object)]).unwrap()), 2);
+        let several = format!(r#"{{"SCALEKIT":"{SECRET}","PAYMENTS":"{OTHER_SECRET}"}}"#);
+        assert_refused(
+            "WEBHOOK_SECRET",
+            &several,
+            "holds a JSON object in which several members contain a signing secret: `PAYMENTS`, `SCALEKIT`; it should \
+             hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas",
+        );
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_variable_is_not_shown() {
         for variable in [
             "EVENT_BUS_NAME",
             "EVENT_SOURCE",
@@ -532,50 +732,202 @@ mod tests {
             "UNKNOWN_EVENTS",
             "ENVIRONMENT_ID",
             "PARKING_QUEUE_URL",
+            "DEAD_LETTER_QUEUE_URL",
         ] {
             for secret in [SECRET, OTHER_SECRET] {
                 let errors = read(&[(variable, secret)]).unwrap_err();
                 assert_eq!((errors.len(), errors[0].variable), (1, variable));
                 assert!(
-                    errors[0].reason.starts_with("holds what looks like a signing secret; it should"),
+                    errors[0].reason.starts_with("holds what could be a secret, and is not shown here; it should"),
                     "{errors:?}"
                 );
-                assert!(!errors[0].reason.contains(secret), "{errors:?}");
+            }
+            // Without its prefix, a secret can be a valid name. It is marked as invalid here.
+            let secret = &OTHER_SECRET[6..];
+            let errors = read(&[(variable, &format!(" {secret}"))]).unwrap_err();
+            assert_eq!((errors.len(), errors[0].variable), (1, variable));
+            assert!(!errors[0].reason.contains(secret), "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn a_region_has_lower_case_letters_digits_and_hyphens() {
+        for region in ["eu-central-1", "us-gov-west-1", "local"] {
+            read_with(&[], region, false).unwrap();
+        }
+        for (region, holds) in [
+            ("", "holds ``"),
+            ("eu-central-1 ", "holds `eu-central-1 `"),
+            ("EU-CENTRAL-1", "holds `EU-CENTRAL-1`"),
+            ("eu_central_1", "holds `eu_central_1`"),
+            ("eu-central-1\u{200b}", "holds `eu-central-1\\u{200b}`"),
+            (SECRET, "holds what could be a secret, and is not shown here"),
+        ] {
+            let reason = format!("{holds}; it should hold the bus's region, such as `eu-central-1`");
+            let error = ConfigError::new("AWS_REGION", reason);
+            // Without a valid region, the region of a queue isn't checked.
+            let queue = ("PARKING_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/parking");
+            for changes in [&[][..], &[queue]] {
+                assert_eq!(read_with(changes, region, false).unwrap_err(), slice::from_ref(&error));
             }
         }
     }
 
     #[test]
+    fn the_sdks_variables_are_urls_booleans_and_paths() {
+        const URL: &str = "it should hold a URL, such as `http://localhost:4566`";
+        const BOOLEAN: &str = "it should hold `true` or `false`";
+        const HIDDEN: &str = "what could be a secret, and is not shown here";
+        let check = |name: &str, value: &str| check_sdk_variables(|other| (other == name).then(|| value.to_owned()));
+        for name in ENDPOINTS {
+            for url in ["", "http://localhost:4566", "https://vpce-1.sqs.eu-central-1.vpce.amazonaws.com/"] {
+                assert_eq!(check(name, url), []);
+            }
+            for (url, shown) in [
+                ("localhost:4566", "`localhost:4566`"),
+                ("http://", "`http://`"),
+                (" http://localhost:4566", "` http://localhost:4566`"),
+                ("http://localhost:4566 ", "`http://localhost:4566 `"),
+                ("http://localhost:4566\n", "`http://localhost:4566\\u{a}`"),
+                ("http://local\u{200b}host", "`http://local\\u{200b}host`"),
+                (SECRET, HIDDEN),
+                (&SECRET[6..], HIDDEN),
+            ] {
+                assert_eq!(check(name, url), [ConfigError::new(name, format!("holds {shown}; {URL}"))]);
+            }
+        }
+        for name in BOOLEANS {
+            for value in ["", "true", "False"] {
+                assert_eq!(check(name, value), []);
+            }
+            for (value, shown) in [("yes", "`yes`"), ("1", "`1`"), ("true ", "`true `"), (SECRET, HIDDEN)] {
+                assert_eq!(check(name, value), [ConfigError::new(name, format!("holds {shown}; {BOOLEAN}"))]);
+            }
+        }
+        for name in PATHS {
+            for value in ["", "/etc/ssl/certs/ca-certificates.crt", "a b"] {
+                assert_eq!(check(name, value), []);
+            }
+            let error = ConfigError::new(name, format!("holds {HIDDEN}; it should hold a path"));
+            assert_eq!(check(name, SECRET), [error]);
+        }
+    }
+
+    /// Reads a value of `WEBHOOK_SECRET_ARN` in this region.
+    fn read_secret_id(value: &str, region: &str) -> Result<SecretId, String> {
+        match read_with(&[("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_ARN", value)], region, false) {
+            Ok(Config { secret: SecretSource::Stored(id), .. }) => Ok(id),
+            Ok(config) => panic!("{config:?}"),
+            Err(errors) => match &errors[..] {
+                [ConfigError { variable: "WEBHOOK_SECRET_ARN", reason }] => Err(reason.clone()),
+                _ => panic!("{errors:?}"),
+            },
+        }
+    }
+
+    #[test]
     fn a_secret_in_secrets_manager() {
-        let read = |arn| read(&[("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_ARN", arn)]);
-        match read(ARN).unwrap().secret {
-            SecretSource::Arn(arn) => assert_eq!(arn, ARN),
-            SecretSource::Keys(keys) => panic!("read {keys:?}"),
-        }
-        let should = "it should hold the ARN of a secret in AWS Secrets Manager, \
-                      `arn:aws:secretsmanager:{region}:{account}:secret:{name}`";
-        for (arn, holds) in [
-            ("scalekit", "does not hold an ARN"),
-            (
-                "arn:aws:ssm:eu-central-1:123456789012:parameter/a",
-                "holds `arn:aws:ssm:eu-central-1:123456789012:parameter/a`",
-            ),
-            (
-                "arn:aws:secretsmanager:eu-central-1:123456789012:scalekit-AbCdEf",
-                "holds `arn:aws:secretsmanager:eu-central-1:123456789012:scalekit-AbCdEf`",
-            ),
-            (SECRET, "does not hold an ARN"),
+        for (arn, region) in [
+            (ARN, "eu-central-1"),
+            (ARN, "us-east-1"),
+            ("arn:aws:secretsmanager:eu-central-1:123456789012:secret:a/b_c+d=e.f@g-AbCdEf", "eu-central-1"),
+            ("arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:scalekit", "us-gov-east-1"),
+            ("arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:scalekit", "cn-northwest-1"),
         ] {
-            assert_eq!(read(arn).unwrap_err(), [ConfigError::new("WEBHOOK_SECRET_ARN", format!("{holds}; {should}"))]);
+            assert_eq!(read_secret_id(arn, region), Ok(SecretId { arn: arn.into(), member: None }));
+            for member in ["SCALEKIT", "signing secret", "geheimnis-für-scalekit", "a.b/c"] {
+                let id = SecretId { arn: arn.into(), member: Some(member.into()) };
+                assert_eq!(read_secret_id(&format!("{arn}:{member}::"), region), Ok(id));
+            }
         }
-        let both = super::Config::read(|name| match name {
-            "EVENT_BUS_NAME" => Some("a".into()),
-            "WEBHOOK_SECRET" => Some(SECRET.into()),
-            "WEBHOOK_SECRET_ARN" => Some(ARN.into()),
-            _ => None,
-        });
+        let both = super::Config::read(
+            |name| match name {
+                "EVENT_BUS_NAME" => Some("a".into()),
+                "WEBHOOK_SECRET" => Some(SECRET.into()),
+                "WEBHOOK_SECRET_ARN" => Some(ARN.into()),
+                _ => None,
+            },
+            None,
+        );
         let reason = "is set, and so is WEBHOOK_SECRET_ARN; set only one of them";
         assert_eq!(both.unwrap_err(), [ConfigError::new("WEBHOOK_SECRET", reason)]);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_the_arn_of_a_secret_is_refused() {
+        const HIDDEN: &str = "what could be a secret, and is not shown here";
+        let should = "it should hold the ARN of a secret in AWS Secrets Manager, \
+                      `arn:aws:secretsmanager:{region}:{account}:secret:{name}`";
+        for value in ["scalekit", " ", &format!(" {ARN}"), &format!("\"{ARN}\""), SECRET, &SECRET[6..]] {
+            assert_eq!(read_secret_id(value, "eu-central-1"), Err(format!("does not hold an ARN; {should}")));
+        }
+        let name = |name: &str| format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:{name}");
+        for (value, shown) in [
+            ("arn:aws:ssm:eu-central-1:123456789012:parameter/a", None),
+            ("arn:aws:secretsmanager:eu-central-1:123456789012:scalekit-AbCdEf", None),
+            ("arn:aws:secretsmanager:eu-central-1:12345678901:secret:scalekit-AbCdEf", None),
+            ("arn:aws:secretsmanager:frankfurt:123456789012:secret:scalekit-AbCdEf", None),
+            ("arn:aws:secretsmanager:cn-north-1:123456789012:secret:scalekit-AbCdEf", None),
+            ("arn:aws-us-gov:secretsmanager:eu-central-1:123456789012:secret:scalekit-AbCdEf", None),
+            (&name(""), None),
+            (&name("a b-AbCdEf"), None),
+            (&name("scalekit-AbCdEf "), None),
+            (&name("scalekit-AbCdEf\n"), Some(name("scalekit-AbCdEf\\u{a}"))),
+            (&name("scalekit-AbCdEf\u{200b}"), Some(name("scalekit-AbCdEf\\u{200b}"))),
+            (&name("scalekit-AbCdEf\""), None),
+            (&name("scalekit-*"), None),
+            (&name("scalekit-AbCdEf?versionStage=AWSCURRENT"), None),
+            (&name("sécret-AbCdEf"), None),
+            (&name(&"a-".repeat(260)), None),
+            (&name(SECRET), Some(HIDDEN.into())),
+            (&name(&format!("scalekit-AbCdEf:{SECRET}::")), Some(HIDDEN.into())),
+        ] {
+            let holds = match shown.as_deref() {
+                Some(HIDDEN) => HIDDEN.to_owned(),
+                shown => format!("`{}`", shown.unwrap_or(value)),
+            };
+            assert_eq!(read_secret_id(value, "eu-central-1"), Err(format!("holds {holds}; {should}")));
+        }
+    }
+
+    #[test]
+    fn a_secret_in_another_partition_is_refused() {
+        assert_eq!(
+            read_secret_id(ARN, "cn-north-1"),
+            Err(format!(
+                "holds `{ARN}`, a secret in another partition; it should hold the ARN of a secret in the partition \
+                 `aws-cn`, like the function"
+            ))
+        );
+    }
+
+    #[test]
+    fn only_a_members_name_may_follow_the_arn_of_a_secret() {
+        let empty = "; after the member, the version stage and the version id should be empty, `:MEMBER::`, because the \
+                     function reads the current and the previous version";
+        let end = "; it should end with the secret's name, or with `:MEMBER::`, the name of a member of the JSON object in \
+                   the secret";
+        for (suffix, shown, why) in [
+            (":key:AWSCURRENT:", None, empty),
+            (":key::1a2b3c4d", None, empty),
+            (":key:AWSPREVIOUS:1a2b3c4d", None, empty),
+            (":key: :", None, empty),
+            (":", None, end),
+            ("::", None, end),
+            (":::", None, end),
+            ("::AWSCURRENT:", None, end),
+            (":key", None, end),
+            (":key:", None, end),
+            (":key:::", None, end),
+            (":a:b::", None, end),
+            (": ::", None, end),
+            (": key::", None, end),
+            (":key ::", None, end),
+            (":k\u{200b}ey::", Some(":k\\u{200b}ey::"), end),
+        ] {
+            let expected = format!("holds `{ARN}{}`{why}", shown.unwrap_or(suffix));
+            assert_eq!(read_secret_id(&format!("{ARN}{suffix}"), "eu-central-1"), Err(expected), "{suffix}");
+        }
     }
 
     #[test]
@@ -584,7 +936,7 @@ mod tests {
             let config = read(&[("WEBHOOK_TOLERANCE_SECONDS", value)]).unwrap();
             assert_eq!(config.tolerance, Duration::from_secs(seconds), "{value}");
         }
-        for value in ["-1", "+1", "1.5", "5m", " 300", "1e3", "٣", "4294967296"] {
+        for value in ["-1", "+1", "1.5", "5m", " 300", "300 ", "1e3", "٣", "4294967296"] {
             let reason = format!(
                 "holds `{value}`; it should hold a whole number of seconds from 0 to 4294967295, such as `300`"
             );
@@ -594,7 +946,7 @@ mod tests {
 
     #[test]
     fn a_wide_tolerance_is_warned_about() {
-        let warnings = |seconds| read(&[("WEBHOOK_TOLERANCE_SECONDS", seconds)]).unwrap().warnings();
+        let warnings = |seconds| read(&[("WEBHOOK_TOLERANCE_SECONDS", seconds)]).unwrap().warnings;
         assert_eq!(warnings("3600"), Vec::<String>::new());
         assert_eq!(
             warnings("3601"),
@@ -620,11 +972,13 @@ mod tests {
             assert_eq!(read(&[("ENVIRONMENT_ID", id)]).unwrap().environment_id.as_deref(), Some(id));
         }
         for id in
-            ["production", "ENV_1", " env_1", "env_1\n", "env_1,env_2", "env_", "env_23456789012345678901234567890"]
+            ["production", "ENV_1", " env_1", "env_1 ", "env_1,env_2", "env_", "env_23456789012345678901234567890"]
         {
             let reason = format!("holds `{id}`; it should hold the id of a Scalekit environment, `env_…`");
             assert_refused("ENVIRONMENT_ID", id, &reason);
         }
+        let shown = "holds `env_1\\u{feff}`; it should hold the id of a Scalekit environment, `env_…`";
+        assert_refused("ENVIRONMENT_ID", "env_1\u{feff}", shown);
     }
 
     #[test]
@@ -646,7 +1000,11 @@ mod tests {
                 "https://sqs.eu-central-1.amazonaws.com/queue/parking",
                 "https://sqs.eu-central-1.amazonaws.com/123456789012/parking/",
                 "https://sqs.eu-central-1.amazonaws.com/123456789012/a/parking",
-                &format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{}", "a".repeat(81)),
+                "https://sqs.eu-central-1.amazonaws.com/123456789012/parking?a=b",
+                "https://sqs.eu-central-1.amazonaws.com/123456789012/parking ",
+                " https://sqs.eu-central-1.amazonaws.com/123456789012/parking",
+                "\"https://sqs.eu-central-1.amazonaws.com/123456789012/parking\"",
+                &format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{}", "a-".repeat(41)),
             ] {
                 let reason = format!(
                     "holds `{url}`; it should hold the URL of an SQS queue, \
@@ -656,6 +1014,71 @@ mod tests {
             }
         }
     }
+    #[test]
+    fn a_queue_is_in_the_functions_region() {
+        const ELSEWHERE: &str = "whose host is not one of SQS in the function's region; it should hold the URL of a queue in \
+                                 that region, eu-central-1";
+        const NOT_AWS: &str = "whose host is not one of SQS; the function calls it only if AWS_ENDPOINT_URL or \
+                               AWS_ENDPOINT_URL_SQS is set to its URL";
+        // The error without an endpoint for SQS, and that with one.
+        for (host, without, with) in [
+            ("sqs.eu-central-1.amazonaws.com", None, None),
+            ("sqs-fips.eu-central-1.amazonaws.com", None, None),
+            ("sqs.eu-central-1.api.aws", None, None),
+            ("eu-central-1.queue.amazonaws.com", None, None),
+            ("vpce-1-2.sqs.eu-central-1.vpce.amazonaws.com", None, None),
+            ("sqs.eu-west-1.amazonaws.com", Some(ELSEWHERE), Some(ELSEWHERE)),
+            ("sqs.eu-central-1.amazonaws.com.cn", Some(ELSEWHERE), Some(ELSEWHERE)),
+            ("sqs.cn-north-1.amazonaws.com.cn", Some(ELSEWHERE), Some(ELSEWHERE)),
+            ("vpce-1-2.sqs.eu-west-1.vpce.amazonaws.com", Some(ELSEWHERE), Some(ELSEWHERE)),
+            ("localhost:4566", Some(NOT_AWS), None),
+            ("127.0.0.1:4566", Some(NOT_AWS), None),
+            ("user@sqs.internal", Some(NOT_AWS), None),
+        ] {
+            let url = format!("https://{host}/123456789012/parking");
+            for variable in ["PARKING_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"] {
+                for (has_sqs_endpoint, why) in [(false, without), (true, with)] {
+                    let read = read_with(&[(variable, &url)], "eu-central-1", has_sqs_endpoint);
+                    let expected = why.map(|why| vec![ConfigError::new(variable, format!("holds `{url}`, {why}"))]);
+                    assert_eq!(read.err(), expected, "{host}, {has_sqs_endpoint}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_vpc_endpoint_is_warned_about_unless_it_is_set_as_the_endpoint() {
+        let url = "https://vpce-1-2.sqs.eu-central-1.vpce.amazonaws.com/123456789012/parking";
+        let warnings = |endpoint| read_with(&[("PARKING_QUEUE_URL", url)], "eu-central-1", endpoint).unwrap().warnings;
+        assert_eq!(warnings(true), Vec::<String>::new());
+        assert_eq!(
+            warnings(false),
+            [
+                "PARKING_QUEUE_URL: the function calls SQS by its usual name, which leads to a VPC endpoint only if that has \
+              private DNS; otherwise, set AWS_ENDPOINT_URL_SQS to the endpoint's URL"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_queues_are_two() {
+        let parking = "https://sqs.eu-central-1.amazonaws.com/123456789012/parking";
+        for other in [
+            "https://sqs.eu-central-1.amazonaws.com/123456789012/Parking",
+            "https://sqs.eu-central-1.amazonaws.com/210987654321/parking",
+        ] {
+            read(&[("PARKING_QUEUE_URL", parking), ("DEAD_LETTER_QUEUE_URL", other)]).unwrap();
+        }
+        for same in [parking, "https://sqs.eu-central-1.api.aws/123456789012/parking"] {
+            let reason = format!(
+                "holds `{same}`, the same queue as PARKING_QUEUE_URL; it should hold another one, because the function would \
+                 forward the copies of refused deliveries"
+            );
+            let read = read(&[("PARKING_QUEUE_URL", parking), ("DEAD_LETTER_QUEUE_URL", same)]);
+            assert_eq!(read.unwrap_err(), [ConfigError::new("DEAD_LETTER_QUEUE_URL", reason)]);
+        }
+    }
+
     #[test]
     fn a_fifo_queue_is_refused() {
         let url = "https://sqs.eu-central-1.amazonaws.com/123456789012/parking.fifo";
@@ -682,25 +1105,9 @@ mod tests {
 
     #[test]
     fn a_bus_in_another_region_is_refused() {
-        let check = |bus| read(&[("EVENT_BUS_NAME", bus)]).unwrap().check_region("eu-central-1");
-        assert_eq!(check("scalekit"), Ok(()));
-        assert_eq!(check("arn:aws:events:eu-central-1:210987654321:event-bus/a"), Ok(()));
+        read(&[("EVENT_BUS_NAME", "arn:aws:events:eu-central-1:210987654321:event-bus/a")]).unwrap();
         let reason = "holds `arn:aws:events:eu-west-1:123456789012:event-bus/a`, a bus in another region; \
                       it should hold the name or the ARN of a bus in the function's region, eu-central-1";
-        let error = ConfigError::new("EVENT_BUS_NAME", reason);
-        assert_eq!(check("arn:aws:events:eu-west-1:123456789012:event-bus/a"), Err(error));
-    }
-
-    #[test]
-    fn a_secret_arn_with_a_suffix_is_refused() {
-        for suffix in [":key::", ":key:AWSCURRENT:", "::AWSCURRENT:", ":key"] {
-            let arn = format!("{ARN}{suffix}");
-            let errors = read(&[("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_ARN", &arn)]).unwrap_err();
-            let reason = format!(
-                "holds `{arn}`, an ARN with a suffix as in Amazon ECS (`:key:stage:version`); it should hold the \
-                 secret's ARN without the suffix. If the secret is a JSON object, the function finds the signing secrets in it"
-            );
-            assert_eq!(errors, [ConfigError::new("WEBHOOK_SECRET_ARN", reason)]);
-        }
+        assert_refused("EVENT_BUS_NAME", "arn:aws:events:eu-west-1:123456789012:event-bus/a", reason);
     }
 }

@@ -20,7 +20,7 @@
 //! | [`queue`] | sending messages to the parking queue and the dead-letter queue |
 //! | [`problem`], `response` | the responses to the sender and to Lambda |
 //! | [`log`], `trace` | the log lines, and the X-Ray trace header |
-//! | [`config`] | the function's configuration |
+//! | [`config`], [`partition`] | the function's configuration, and AWS's partitions with their hosts of SQS |
 //! | [`aws`] | the SDK's configuration and HTTP client, errors and retries |
 //! | `deadlines` | the time that each stage may take |
 //!
@@ -40,6 +40,7 @@ pub mod invocation;
 mod json;
 pub mod log;
 mod parked;
+pub mod partition;
 pub mod problem;
 pub mod queue;
 mod response;

@@ -10,7 +10,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use scalekit_eventbridge::{
     aws,
     bus::{Bus, BusStatus, CHECK_TIME, check_exists},
-    config::{Config, ConfigError, SecretSource},
+    config::{self, AwsSettings, Config, ConfigError, SecretSource},
     function::{Function, Policy},
     invocation::RawEvent,
     log,
@@ -20,6 +20,8 @@ use scalekit_eventbridge::{
 use tokio::{runtime, time::Instant};
 
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    restart_without_empty_variables();
     let format = log::Format::parse(variable("AWS_LAMBDA_LOG_FORMAT").as_deref());
     let level = log::level(variable("AWS_LAMBDA_LOG_LEVEL").as_deref());
     // This only fails if there already is a subscriber.
@@ -43,6 +45,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// Replaces the process by one without AWS's variables that are empty, if there are any. In AWS's SDKs, such a variable counts
+/// as not set, but the SDK for Rust and Lambda's runtime use the empty value of some of them.
+#[cfg(unix)]
+fn restart_without_empty_variables() {
+    use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
+
+    let is_empty =
+        |(name, value): &(OsString, OsString)| value.is_empty() && name.as_encoded_bytes().starts_with(b"AWS_");
+    let empty: Vec<_> = env::vars_os().filter(is_empty).collect();
+    if let (Ok(program), false) = (env::current_exe(), empty.is_empty()) {
+        let mut command = Command::new(program);
+        for (name, _) in empty {
+            command.env_remove(name);
+        }
+        // It only returns if it fails, and then the process goes on with the empty variables.
+        let _ = command.exec();
+    }
+}
+
 async fn run() -> Result<(), Error> {
     let function = Arc::new(start().await?);
     let handler = service_fn(move |event: LambdaEvent<RawEvent>| {
@@ -55,22 +76,26 @@ async fn run() -> Result<(), Error> {
 /// Prepares the function: checks the configuration and the bus, and reads the signing secret.
 async fn start() -> Result<Function, Error> {
     let mut errors = Vec::new();
-    let config = Config::read(variable).map_err(|invalid| errors.extend(invalid));
+    let mut sdk_errors = config::check_sdk_variables(variable);
+    let mut sdk = None;
+    if sdk_errors.is_empty() {
+        sdk = aws::load(variable).await.map_err(|invalid| sdk_errors.push(invalid)).ok();
+    }
+    let settings = sdk.as_ref().map(|sdk| AwsSettings {
+        region: sdk.region().map_or("", Region::as_ref),
+        has_sqs_endpoint: aws::has_sqs_endpoint(sdk),
+    });
+    let config = Config::read(variable, settings).map_err(|invalid| errors.extend(invalid));
     if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
         let reason = "is not set; Lambda sets it, and so does `cargo lambda watch`, which runs the function locally";
         errors.push(ConfigError::new("AWS_LAMBDA_RUNTIME_API", reason));
     }
-    let sdk = aws::load(variable).await.map_err(|invalid| errors.push(invalid));
-    if let (Ok(config), Ok(sdk)) = (&config, &sdk)
-        && let Err(invalid) = config.check_region(sdk.region().map_or("", Region::as_ref))
-    {
-        errors.push(invalid);
-    }
+    errors.extend(sdk_errors);
     errors.iter().for_each(log_config_error);
-    let (Ok(config), Ok(sdk), []) = (config, sdk, &errors[..]) else {
+    let (Ok(config), Some(sdk), []) = (config, sdk, &errors[..]) else {
         return Err(format!("the configuration has {} error(s), which are logged above", errors.len()).into());
     };
-    for warning in config.warnings() {
+    for warning in config.warnings {
         tracing::warn!(warning, "configuration");
     }
 
@@ -83,7 +108,8 @@ async fn start() -> Result<Function, Error> {
     let bus = Bus::new(client, &config.bus, now, &status);
     let queue = |url: Option<String>| {
         let sdk = sdk.clone();
-        url.map(|url| Queue::new(move || aws_sdk_sqs::Client::new(&sdk), &url))
+        let region = sdk.region().map_or("", Region::as_ref).to_owned();
+        url.map(|url| Queue::new(move || aws_sdk_sqs::Client::new(&sdk), &url, &region))
     };
     let function = Function {
         keyring,
@@ -99,8 +125,8 @@ async fn start() -> Result<Function, Error> {
     };
     if status == BusStatus::Missing {
         let reason = format!(
-            "holds `{}`, but this account and region have no such event bus; it should hold one that exists",
-            config.bus
+            "{}, but this account and region have no such event bus; it should hold one that exists",
+            config::holds(&config.bus)
         );
         let error = ConfigError::new("EVENT_BUS_NAME", reason);
         log_config_error(&error);
@@ -115,7 +141,7 @@ async fn start() -> Result<Function, Error> {
 fn keyring(secret: SecretSource, on_lambda: bool, sdk: &SdkConfig) -> Keyring {
     match secret {
         SecretSource::Keys(keys) => Keyring::fixed(keys),
-        SecretSource::Arn(arn) => Keyring::stored(secret::client(sdk, &arn), &arn, on_lambda),
+        SecretSource::Stored(id) => Keyring::stored(secret::client(sdk, &id.arn), id, on_lambda),
     }
 }
 

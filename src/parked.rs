@@ -117,7 +117,7 @@ mod tests {
 
     fn queue(url: &str) -> Queue {
         let config = || Config::builder().behavior_version(BehaviorVersion::v2026_01_12()).build();
-        Queue::new(move || Client::from_conf(config()), url)
+        Queue::new(move || Client::from_conf(config()), url, "eu-central-1")
     }
 
     fn record(arn: &str) -> Value {

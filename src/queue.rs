@@ -5,16 +5,14 @@ use std::{borrow::Cow, fmt, sync::LazyLock};
 
 use aws_sdk_sqs::{
     Client,
+    error::ProvideErrorMetadata,
     operation::send_message::builders::SendMessageFluentBuilder,
     types::{MessageAttributeValue, MessageSystemAttributeNameForSends, MessageSystemAttributeValue},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use tokio::time::Instant;
 
-use crate::{
-    aws::retry::retry,
-    aws::{AwsError, ErrorClass},
-};
+use crate::aws::{AwsError, ErrorClass, retry::retry};
 
 /// The largest message that SQS accepts, with its attributes, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1_048_576;
@@ -40,24 +38,28 @@ impl fmt::Display for MessageId {
 pub struct Queue {
     client: LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>,
     url: String,
+    /// The queue's ARN without its partition, which follows from the region: `sqs:{region}:{account}:{name}`.
+    arn: String,
 }
 
 impl Queue {
-    /// A queue by its URL.
+    /// A queue by its URL, `https://{host}/{account}/{name}`. The region is that of the client.
     ///
     /// The client is made when it is first used: most processes never send a message, and making a client takes a tenth
     /// of a cold start.
     #[must_use]
-    pub fn new(client: impl FnOnce() -> Client + Send + 'static, url: &str) -> Self {
-        Self { client: LazyLock::new(Box::new(client)), url: url.to_owned() }
+    pub fn new(client: impl FnOnce() -> Client + Send + 'static, url: &str, region: &str) -> Self {
+        let mut parts = url.rsplitn(3, '/');
+        let (name, account) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let arn = format!("sqs:{region}:{account}:{name}");
+        Self { client: LazyLock::new(Box::new(client)), url: url.to_owned(), arn }
     }
 
-    /// Whether `arn:aws:sqs:{region}:{account}:{name}` has the account and the name of `https://{host}/{account}/{name}`.
+    /// Whether this is the ARN of the queue in the function's region.
     #[must_use]
     pub fn has_arn(&self, arn: &str) -> bool {
-        let of_arn = arn.rsplit(':');
-        let of_url = self.url.trim_end_matches('/').rsplit('/');
-        arn.starts_with("arn:") && of_arn.take(2).eq(of_url.take(2))
+        let without_partition = arn.strip_prefix("arn:").and_then(|rest| rest.split_once(':'));
+        without_partition.is_some_and(|(_, rest)| rest == self.arn)
     }
 
     /// Parks an event: sends its body byte for byte, with the trace header in SQS's own attribute.
@@ -127,16 +129,33 @@ impl Queue {
             let value = value.build().map_err(|error| AwsError::transient(error.to_string()))?;
             call = call.message_attributes(*name, value);
         }
-        retry("SendMessage", until, || send_once(call.clone())).await
+        retry("SendMessage", until, || send_once(call.clone(), bytes)).await
     }
 }
 
-async fn send_once(call: SendMessageFluentBuilder) -> Result<MessageId, AwsError> {
-    let output = call.send().await.map_err(|error| AwsError::from_sdk("SendMessage", &error))?;
+/// Sends a message of this size.
+async fn send_once(call: SendMessageFluentBuilder, bytes: usize) -> Result<MessageId, AwsError> {
+    let output = call.send().await.map_err(|error| {
+        let limit = error.message().and_then(size_limit);
+        let mut error = AwsError::from_sdk("SendMessage", &error);
+        if let Some(limit) = limit {
+            error.message =
+                format!("{error}: the message has {bytes} bytes; the queue's MaximumMessageSize is {limit} bytes")
+                    .into();
+        }
+        error
+    })?;
     match output.message_id() {
         Some(id) if !id.is_empty() => Ok(MessageId(id.to_owned())),
         _ => Err(AwsError::transient("SendMessage: the response has no message id")),
     }
+}
+
+/// The limit in SQS's message about a message that is too long for the queue. Only the number is read, because the rest of
+/// the text could contain a part of the event.
+fn size_limit(message: &str) -> Option<u64> {
+    let (_, rest) = message.split_once("Message must be shorter than ")?;
+    rest.split_once(" bytes")?.0.parse().ok()
 }
 
 /// Whether SQS accepts this text and delivers it unchanged: it isn't empty, and all its characters are allowed in XML 1.0.
@@ -157,10 +176,13 @@ mod tests {
     fn a_queue_has_the_arn_with_its_account_and_name() {
         let config = || Config::builder().behavior_version(BehaviorVersion::v2026_01_12()).build();
         let url = "https://sqs.eu-central-1.amazonaws.com/123456789012/parking";
-        let queue = Queue::new(move || Client::from_conf(config()), url);
+        let queue = Queue::new(move || Client::from_conf(config()), url, "eu-central-1");
         assert!(queue.has_arn("arn:aws:sqs:eu-central-1:123456789012:parking"));
         for (why, arn) in [
             ("another name", "arn:aws:sqs:eu-central-1:123456789012:other-parking"),
+            ("another region", "arn:aws:sqs:eu-west-1:123456789012:parking"),
+            ("another service", "arn:aws:sns:eu-central-1:123456789012:parking"),
+            ("a longer ARN", "arn:aws:sqs:eu-central-1:123456789012:parking:x"),
             ("another account", "arn:aws:sqs:eu-central-1:123456789013:parking"),
             ("a name alone", "parking"),
             ("not an ARN", "123456789012:parking"),

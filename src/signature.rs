@@ -17,7 +17,13 @@ use zeroize::Zeroizing;
 use crate::parked::Message;
 
 /// The prefix of a signing secret. The standard base64 of the key follows.
-const SECRET_PREFIX: &str = "whsec_";
+pub const SECRET_PREFIX: &str = "whsec_";
+
+/// The prefixes of the keys of Standard Webhooks: of signing secrets, and of Ed25519's private and public keys.
+pub const KEY_PREFIXES: [&str; 3] = [SECRET_PREFIX, "whsk_", "whpk_"];
+
+/// The version of an HMAC-SHA256, in a signature's prefix.
+pub const VERSION: &str = "v1";
 
 /// The prefix of a `v1` signature. The standard base64 of 32 bytes follows.
 const SIGNATURE_PREFIX: &str = "v1,";
@@ -48,8 +54,8 @@ impl Key {
     /// [`KeyError`] if it isn't one.
     pub fn parse(secret: &str) -> Result<Self, KeyError> {
         let encoded = secret.strip_prefix(SECRET_PREFIX).ok_or_else(|| match secret {
-            secret if secret.starts_with("whsk_") || secret.starts_with("whpk_") => KeyError::Ed25519,
-            "v1" => KeyError::VersionPrefix,
+            _ if KEY_PREFIXES.iter().any(|prefix| secret.starts_with(prefix)) => KeyError::Ed25519,
+            VERSION => KeyError::VersionPrefix,
             _ => KeyError::Prefix,
         })?;
         let bytes = Zeroizing::new(BASE64_STANDARD.decode(encoded).map_err(|_| KeyError::Base64)?);

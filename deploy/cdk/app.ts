@@ -14,7 +14,7 @@ import { EventBus, Rule } from "aws-cdk-lib/aws-events";
 import { SqsQueue } from "aws-cdk-lib/aws-events-targets";
 import { ManagedPolicy, PermissionsBoundary } from "aws-cdk-lib/aws-iam";
 import { Asset } from "aws-cdk-lib/aws-s3-assets";
-import { Queue } from "aws-cdk-lib/aws-sqs";
+import { Queue, RedrivePermission } from "aws-cdk-lib/aws-sqs";
 import { CfnInclude } from "aws-cdk-lib/cloudformation-include";
 
 const ARCHITECTURE = "arm64";
@@ -40,11 +40,16 @@ const scalekit = new CfnInclude(stack, "Scalekit", {
   },
 });
 
+// Without the policy, any queue of the account could name this one as its dead-letter queue, and fill it.
+const queue = new Queue(stack, "ConnectionLiveQueue", {
+  enforceSSL: true,
+  redriveAllowPolicy: { redrivePermission: RedrivePermission.DENY_ALL },
+});
 const bus = EventBus.fromEventBusName(stack, "Bus", Token.asString(scalekit.getOutput("EventBusName").value));
 new Rule(stack, "ConnectionLive", {
   eventBus: bus,
   eventPattern: { source: ["scalekit"], detailType: ["organization.sso_enabled"] },
-  targets: [new SqsQueue(new Queue(stack, "ConnectionLiveQueue", { enforceSSL: true }))],
+  targets: [new SqsQueue(queue)],
 });
 
 // This is an aspect: it also reaches the roles of the included template.

@@ -1,4 +1,4 @@
-# Deploys a release: uploads the function's zip file and creates the CloudFormation stack.
+# Deploys a release: uploads the function's zip file and the template, and creates the CloudFormation stack.
 
 terraform {
   required_version = ">= 1.5"
@@ -62,10 +62,25 @@ resource "aws_s3_object" "code" {
   }
 }
 
+data "aws_s3_bucket" "release" {
+  bucket = var.bucket
+}
+
+# The template is too large for a request to CloudFormation. The checksum in the key changes the URL with the template.
+resource "aws_s3_object" "template" {
+  bucket = var.bucket
+  key    = "${var.stack_name}/${filesha256(var.template)}.json"
+  source = var.template
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
 resource "aws_cloudformation_stack" "scalekit" {
-  name          = var.stack_name
-  template_body = file(var.template)
-  capabilities  = ["CAPABILITY_IAM"]
+  name         = var.stack_name
+  template_url = "https://${data.aws_s3_bucket.release.bucket_regional_domain_name}/${aws_s3_object.template.key}"
+  capabilities = ["CAPABILITY_IAM"]
 
   parameters = merge(
     { for name, value in local.parameters : name => tostring(value) if value != null },

@@ -5,7 +5,7 @@ variable "stack_name" {
 }
 
 variable "bucket" {
-  description = "The S3 bucket, in the stack's region, that the zip file is uploaded to."
+  description = "The S3 bucket, in the stack's region, that the zip file and the template are uploaded to."
   type        = string
 }
 

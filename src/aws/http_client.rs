@@ -39,15 +39,20 @@ const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 /// - otherwise Amazon's own, until a server presents a certificate of another authority, and from then on the system's.
 ///
 /// # Errors
-/// [`ConfigError`] if the bundle can't be used.
+/// [`ConfigError`] if the bundle, or the file in `SSL_CERT_FILE`, can't be used.
 pub fn http_client(variable: impl Fn(&str) -> Option<String>) -> Result<SharedHttpClient, ConfigError> {
     let set = |name| variable(name).filter(|value| !value.is_empty());
+    let certificates = |variable, path: &str| {
+        // The value isn't shown: it could be anything, such as a secret.
+        let reason = |why| format!("names a file {why}; it should hold the path of a file of PEM certificates");
+        trust(path).map_err(|why| ConfigError::new(variable, reason(why)))
+    };
     if let Some(path) = set("AWS_CA_BUNDLE") {
-        let trust = trust(&path).map_err(|why| {
-            let reason = format!("holds `{path}`, {why}; it should hold the path of a file of PEM certificates");
-            ConfigError::new("AWS_CA_BUNDLE", reason)
-        })?;
-        return client(trust);
+        return client(certificates("AWS_CA_BUNDLE", &path)?);
+    }
+    if let Some(path) = set("SSL_CERT_FILE") {
+        // The SDK reads the file again. Without a usable certificate, it would panic.
+        certificates("SSL_CERT_FILE", &path)?;
     }
     if set("SSL_CERT_FILE").or_else(|| set("SSL_CERT_DIR")).is_some() {
         return client(TrustStore::default());
@@ -159,16 +164,16 @@ fn is_unknown_issuer(error: &(dyn Error + 'static)) -> bool {
 /// The certificates of a bundle. Invalid ones are skipped, as the SDK skips those of the system's bundle: the client would
 /// panic when it connects.
 fn trust(path: &str) -> Result<TrustStore, String> {
-    let pem = std::fs::read(path).map_err(|error| format!("which can't be read ({error})"))?;
+    let pem = std::fs::read(path).map_err(|error| format!("that can't be read ({error})"))?;
     let mut trust = TrustStore::empty();
     let mut usable = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| format!("which is not valid PEM ({error})"))?;
+        let certificate = certificate.map_err(|error| format!("that is not valid PEM ({error})"))?;
         if usable.add(certificate.clone()).is_ok() {
             trust.add_pem_certificate(to_pem(&certificate));
         }
     }
-    if usable.is_empty() { Err("which holds no usable certificate".into()) } else { Ok(trust) }
+    if usable.is_empty() { Err("that holds no usable certificate".into()) } else { Ok(trust) }
 }
 
 fn to_pem(certificate: &CertificateDer<'_>) -> String {

@@ -19,6 +19,7 @@ use aws_config::{
     retry::RetryConfig,
     timeout::TimeoutConfig,
 };
+use aws_types::service_config::ServiceConfigKey;
 
 pub use self::error::{AwsError, ErrorClass};
 use self::http_client::http_client;
@@ -39,7 +40,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// `variable` is only used for the variables about certificates. `aws_config` reads the environment itself.
 ///
 /// # Errors
-/// [`ConfigError`] if there is no region, or `AWS_CA_BUNDLE` can't be used.
+/// [`ConfigError`] if there is no region, or `AWS_CA_BUNDLE` or `SSL_CERT_FILE` can't be used.
 pub async fn load(variable: impl Fn(&str) -> Option<String>) -> Result<SdkConfig, ConfigError> {
     let http_client = http_client(&variable)?;
     let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
@@ -62,6 +63,15 @@ pub async fn load(variable: impl Fn(&str) -> Option<String>) -> Result<SdkConfig
         .retry_config(RetryConfig::disabled())
         .load()
         .await)
+}
+
+/// Whether calls to SQS go to an endpoint that a variable or a profile sets, for SQS or for all services.
+#[must_use]
+pub fn has_sqs_endpoint(sdk: &SdkConfig) -> bool {
+    // The SDK's client reads its endpoint with the same key.
+    let key = ServiceConfigKey::builder().service_id("SQS").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+    let of_sqs = key.ok().and_then(|key| sdk.service_config()?.load_config(key));
+    of_sqs.is_some() || sdk.endpoint_url().is_some()
 }
 
 /// The time limits of one attempt. [`retry`](retry::retry) makes the attempts.

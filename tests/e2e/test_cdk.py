@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,10 +13,10 @@ import package
 import pytest
 import release
 
-from support.harness import ROOT, TOOLS
+from support import cdk
+from support.harness import ROOT
 
 EXAMPLE = ROOT / "deploy" / "cdk"
-CDK = TOOLS / "cdk"
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +27,16 @@ def synthesized() -> Iterator[Path]:
         files.mkdir()
         package.write(files)
         release.write_zip(files / release.zip_name("arm64"), b"binary", "licences")
-        # Node looks for `node_modules` beside app.ts, so the example is copied.
+        # `node_modules` is linked beside app.ts, so the example is copied.
         shutil.copytree(EXAMPLE, app)
-        (app / "node_modules").symlink_to(CDK / "node_modules")
-        variables = {
-            "PATH": os.pathsep.join([str(CDK / "bin"), os.environ["PATH"]]),
-            "CDK_OUTDIR": str(output),
-            "CDK_CONTEXT_JSON": json.dumps({"release": str(files), "boundary": "limits"}),
-        }
         command = json.loads((EXAMPLE / "cdk.json").read_text())["app"].split()
-        done = subprocess.run(command, cwd=app, env=os.environ | variables, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        cdk.synthesize(app, output, command=command, context={"release": str(files), "boundary": "limits"})
         yield output
 
 
 @pytest.fixture(scope="module")
 def template(synthesized: Path) -> dict[str, Any]:
-    return json.loads((synthesized / "scalekit.template.json").read_text())
+    return cdk.template(synthesized, "scalekit")
 
 
 def of_type(template: dict[str, Any], type: str) -> list[dict[str, Any]]:
@@ -56,7 +47,23 @@ def test_the_stack_has_everything_of_the_release(template: dict[str, Any]) -> No
     packaged = package.package()
     for section in ("Resources", "Outputs", "Conditions"):
         assert packaged[section].keys() <= template[section].keys()
-    assert template["Resources"]["ParkingQueue"] == packaged["Resources"]["ParkingQueue"]
+    for name in ("ParkingQueue", "DeadLetterQueue"):
+        assert template["Resources"][name] == packaged["Resources"][name]
+    policies = [it["Resources"]["FunctionRole"]["Properties"]["Policies"] for it in (template, packaged)]
+    assert policies[0] == policies[1]
+
+
+def test_every_queue_says_whose_dead_letter_queue_it_is(template: dict[str, Any]) -> None:
+    permissions = [it["RedriveAllowPolicy"]["redrivePermission"] for it in of_type(template, "AWS::SQS::Queue")]
+    # The queues of the release (the last one exists only with a key), and that of the rule.
+    assert sorted(permissions) == ["byQueue", "denyAll", "denyAll", "denyAll"]
+
+
+def test_the_template_is_uploaded_to_a_bucket(synthesized: Path) -> None:
+    """It is too large for a request to CloudFormation."""
+    [stack] = [it for it in json.loads((synthesized / "manifest.json").read_text())["artifacts"].values()
+               if it["type"] == "aws:cloudformation:stack"]
+    assert stack["properties"]["stackTemplateAssetObjectUrl"].startswith("s3://")
 
 
 def test_the_code_is_the_uploaded_zip_file(synthesized: Path, template: dict[str, Any]) -> None:

@@ -62,6 +62,8 @@ EXISTING = {
     "Tracing": "PassThrough",
 }
 PARTIAL_ARN = {"ExistingSecretArn": SECRET}
+MEMBER = EXISTING | {"ExistingSecretArn": f"{SECRET}-AbCdEf:SCALEKIT_WEBHOOK_SECRET::"}
+MEMBER_OF_PARTIAL_ARN = {"ExistingSecretArn": f"{SECRET}:SCALEKIT_WEBHOOK_SECRET::"}
 KEYED = {"KmsKeyArn": STACK_KEY}
 BUS_OF_ANOTHER_ACCOUNT = {"ExistingEventBus": OTHER_BUS}
 BUS_BY_ARN = {"ExistingEventBus": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/shared"}
@@ -212,6 +214,9 @@ ALLOWED = [
     Call("read an existing secret", "secretsmanager:GetSecretValue", f"{SECRET}-AbCdEf", parameters=EXISTING),
     Call("read a secret by its partial ARN", "secretsmanager:GetSecretValue", SECRET, parameters=PARTIAL_ARN),
     Call("read what a partial ARN names", "secretsmanager:GetSecretValue", f"{SECRET}-AbCdEf", parameters=PARTIAL_ARN),
+    Call("read a secret with a member", "secretsmanager:GetSecretValue", f"{SECRET}-AbCdEf", parameters=MEMBER),
+    Call("read a partial ARN's member", "secretsmanager:GetSecretValue", f"{SECRET}-AbCdEf", {}, "", MEMBER_OF_PARTIAL_ARN),
+    Call("decrypt a secret with a member", "kms:Decrypt", KEY, VIA_SECRETS_MANAGER, parameters=MEMBER),
     Call("decrypt an existing secret", "kms:Decrypt", KEY, VIA_SECRETS_MANAGER, parameters=EXISTING),
     Call("park an event", "sqs:SendMessage", "ParkingQueue"),
     Call("copy a refused delivery", "sqs:SendMessage", "DeadLetterQueue"),
@@ -281,6 +286,7 @@ DENIED = [
     Call("read another secret", "secretsmanager:GetSecretValue", f"{SECRET}-AbCdEf"),
     Call("read a longer name", "secretsmanager:GetSecretValue", f"{SECRET}-2-AbCdEf", parameters=EXISTING),
     Call("read another name", "secretsmanager:GetSecretValue", f"{SECRET}2-AbCdEf", parameters=PARTIAL_ARN),
+    Call("read a longer name with a member", "secretsmanager:GetSecretValue", f"{SECRET}-2-AbCdEf", parameters=MEMBER),
     Call("write the secret", "secretsmanager:PutSecretValue", "WebhookSecret"),
     Call("decrypt without a key parameter", "kms:Decrypt", KEY, VIA_SECRETS_MANAGER),
     Call("decrypt with another key", "kms:Decrypt", f"{KEY}0", VIA_SECRETS_MANAGER, parameters=EXISTING),
@@ -402,8 +408,21 @@ def test_sqs_itself_may_move_messages_to_the_dead_letter_queue() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "region"), [({}, REGION), (EXISTING, "us-west-2"), (PARTIAL_ARN, "us-west-2")]
+    ("parameters", "region"), [({}, REGION), (EXISTING, "us-west-2"), (PARTIAL_ARN, "us-west-2"), (MEMBER, "us-west-2")]
 )
 def test_the_command_that_sets_the_secret_names_the_secrets_region(parameters: dict[str, str], region: str) -> None:
     outputs = expand(**parameters).outputs
     assert f"--region {region} --secret-id {outputs['SecretArn']} " in outputs["SetSecretCommand"]
+
+
+def test_only_the_function_gets_the_name_of_the_member() -> None:
+    template = expand(**MEMBER)
+    variables = template.resources["WebhookFunction"].properties["Environment"]["Variables"]
+    assert variables["WEBHOOK_SECRET_ARN"] == MEMBER["ExistingSecretArn"]
+    assert template.outputs["SecretArn"] == f"{SECRET}-AbCdEf"
+    [verify] = [
+        policy["PolicyDocument"]["Statement"]
+        for policy in template.resources["FunctionRole"].properties["Policies"]
+        if policy["PolicyName"] == "verify"
+    ]
+    assert verify[0]["Resource"] == [f"{SECRET}-AbCdEf", f"{SECRET}-AbCdEf-??????"]

@@ -60,8 +60,19 @@ def test_every_input_is_passed_as_its_parameter(module: dict[str, Any]) -> None:
 
 
 def test_the_checksum_is_compared_before_the_upload(module: dict[str, Any]) -> None:
-    [upload] = [it["aws_s3_object"]["code"] for it in module["main.tf"]["resource"] if "aws_s3_object" in it]
+    uploads = [it["aws_s3_object"] for it in module["main.tf"]["resource"] if "aws_s3_object" in it]
+    [upload] = [it["code"] for it in uploads if "code" in it]
     [lifecycle] = upload["lifecycle"]
     [precondition] = lifecycle["precondition"]
     assert precondition["condition"] == ["${filesha256(var.zip) == var.zip_sha256}"]
     assert "var.zip_sha256" in upload["key"][0]
+
+
+def test_the_template_is_uploaded_to_the_bucket(module: dict[str, Any]) -> None:
+    """It is too large for a request to CloudFormation."""
+    resources = {name: it for block in module["main.tf"]["resource"] for one in block.values() for name, it in one.items()}
+    assert resources["template"]["source"] == ["${var.template}"]
+    assert resources["template"]["bucket"] == resources["code"]["bucket"] == ["${var.bucket}"]
+    [url] = resources["scalekit"]["template_url"]
+    assert url.endswith("/${aws_s3_object.template.key}")
+    assert "template_body" not in resources["scalekit"]

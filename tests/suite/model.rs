@@ -402,7 +402,8 @@ impl Process {
         );
         let queue = |name: &str| {
             let queues = queues.clone();
-            Some(Queue::new(move || queues, &format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{name}")))
+            let url = format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{name}");
+            Some(Queue::new(move || queues, &url, "eu-central-1"))
         };
         let function = Arc::new(Function {
             keyring: Keyring::fixed(vec![key()]),

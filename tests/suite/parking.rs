@@ -321,6 +321,48 @@ async fn a_copy_is_sent_up_to_the_size_limit_of_sqs() {
     }
 }
 
+/// Base64 has four characters for three bytes, and the attribute `encoding` needs 20 bytes.
+#[tokio::test]
+async fn a_copy_in_base64_has_up_to_786417_bytes() {
+    let app = App::with_queues().await;
+    for (bytes, is_copied) in [(786_417, true), (786_418, false), (768 * 1024, false)] {
+        app.forget();
+        let answer = app.deliver(&in_base64(&signed(vec![0xff; bytes]))).await;
+        assert_eq!(answer.code(), "malformed-json");
+        assert_eq!(app.queue.taken().len(), usize::from(is_copied), "{bytes} bytes");
+        assert_eq!(app.records()[0].get("copy_error").is_none(), is_copied, "{bytes} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_queue_for_smaller_messages_makes_an_error_that_names_both_sizes() {
+    let app = with_failing_bus().await;
+    let message = "One or more parameters are invalid. Reason: Message must be shorter than 1024 bytes. marked";
+    let too_long = json!({"__type": "com.amazonaws.sqs#InvalidParameterValue", "message": message});
+    app.queue.always("SendMessage", Behaviour::Answer(400, too_long));
+
+    let answer = app.deliver(&signed(BODY).function_url()).await;
+    assert_eq!((answer.status, answer.code()), (503, "bus-unavailable"));
+    let bytes = BODY.len();
+    assert_eq!(
+        app.records()[0]["error"],
+        json!(format!(
+            "PutEvents: AccessDeniedException (HTTP 400): it failed; parking the event failed, too: SendMessage: \
+             InvalidParameterValue (HTTP 400): the message has {bytes} bytes; the queue's MaximumMessageSize is 1024 bytes"
+        ))
+    );
+
+    app.forget();
+    app.deliver(&signed("[]").function_url()).await;
+    let error = app.records()[0]["copy_error"].as_str().unwrap().to_owned();
+    assert!(
+        error.starts_with("SendMessage: InvalidParameterValue (HTTP 400): the message has ")
+            && error.ends_with(" bytes; the queue's MaximumMessageSize is 1024 bytes"),
+        "{error}"
+    );
+    assert!(!app.log().contains("marked"), "only the number of SQS's message should be logged");
+}
+
 #[tokio::test]
 async fn an_authentic_delivery_that_is_refused_is_copied_to_the_dead_letter_queue() {
     for Refused { description, envelope, bus, problem, reason, message: (body, base64) } in refused() {

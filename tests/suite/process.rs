@@ -288,9 +288,18 @@ async fn an_invalid_configuration_stops_the_start() {
         "should hold Scalekit's signing secret, `whsec_…`, or several of them separated by white space or commas";
     const ARN: &str = "it should hold the ARN of a secret in AWS Secrets Manager, `arn:aws:secretsmanager:{region}:{account}:secret:{name}`";
     const QUEUE: &str = "it should hold the URL of an SQS queue, `https://sqs.{region}.amazonaws.com/{account}/{name}`";
+    const REGION: &str = "it should hold the bus's region, such as `eu-central-1`";
+    const SOURCE: &str = "it should hold 1 to 256 characters, such as `scalekit`";
+    const HIDDEN: &str = "holds what could be a secret, and is not shown here";
+    const LOCAL: &str = "http://localhost:4566/123456789012/parking";
+    const LOCAL_REFUSED: &str = "holds `http://localhost:4566/123456789012/parking`, whose host is not one of SQS; the function \
+                                 calls it only if AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_SQS is set to its URL";
     const PEM: &str = "it should hold the path of a file of PEM certificates";
     const NO_PEM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let short = format!("{SECRET} whsec_c2VjcmV0");
+    let members = format!(r#"{{"SCALEKIT":"{SECRET}","PAYMENTS":"{SECRET}"}}"#);
+    let unprefixed = SECRET.trim_start_matches("whsec_");
+    let a_secret = format!("a {unprefixed}");
     let development = "whsec_c2NhbGVraXQtZXZlbnRicmlkZ2UtZGV2ZWxvcG1lbnQ=";
     for (changes, variable, error) in [
         (vec![("EVENT_BUS_NAME", "")], "EVENT_BUS_NAME", format!("is not set; {BUS}")),
@@ -327,6 +336,13 @@ async fn an_invalid_configuration_stops_the_start() {
             ),
         ),
         (
+            vec![("WEBHOOK_SECRET", &*members)],
+            "WEBHOOK_SECRET",
+            format!(
+                "holds a JSON object in which several members contain a signing secret: `PAYMENTS`, `SCALEKIT`; it {SECRETS}"
+            ),
+        ),
+        (
             vec![("WEBHOOK_SECRET_ARN", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:scalekit")],
             "WEBHOOK_SECRET",
             "is set, and so is WEBHOOK_SECRET_ARN; set only one of them".into(),
@@ -340,6 +356,24 @@ async fn an_invalid_configuration_stops_the_start() {
             vec![("WEBHOOK_SECRET", ""), ("WEBHOOK_SECRET_ARN", SECRET)],
             "WEBHOOK_SECRET_ARN",
             format!("does not hold an ARN; {ARN}"),
+        ),
+        (
+            vec![
+                ("WEBHOOK_SECRET", ""),
+                ("WEBHOOK_SECRET_ARN", "arn:aws:secretsmanager:eu-central-1:123456789012:secret:scalekit-AbCdEf\n"),
+            ],
+            "WEBHOOK_SECRET_ARN",
+            format!("holds `arn:aws:secretsmanager:eu-central-1:123456789012:secret:scalekit-AbCdEf\\u{{a}}`; {ARN}"),
+        ),
+        (
+            vec![
+                ("WEBHOOK_SECRET", ""),
+                ("WEBHOOK_SECRET_ARN", "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:scalekit-AbCdEf"),
+            ],
+            "WEBHOOK_SECRET_ARN",
+            "holds `arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:scalekit-AbCdEf`, a secret in another \
+             partition; it should hold the ARN of a secret in the partition `aws`, like the function"
+                .into(),
         ),
         (
             vec![("WEBHOOK_TOLERANCE_SECONDS", "5m")],
@@ -358,26 +392,93 @@ async fn an_invalid_configuration_stops_the_start() {
              it should hold 1 to 256 characters, such as `scalekit`"
                 .into(),
         ),
+        (
+            vec![("EVENT_SOURCE", "scale\u{200b}kit")],
+            "EVENT_SOURCE",
+            format!("holds `scale\\u{{200b}}kit`, which contains the invisible character U+200B; {SOURCE}"),
+        ),
+        (
+            vec![("EVENT_SOURCE", "scalekit ")],
+            "EVENT_SOURCE",
+            format!("holds `scalekit `, which starts or ends with a space (U+0020); {SOURCE}"),
+        ),
+        (vec![("EVENT_BUS_NAME", &a_secret)], "EVENT_BUS_NAME", format!("{HIDDEN}; {BUS}")),
+        (vec![("PARKING_QUEUE_URL", unprefixed)], "PARKING_QUEUE_URL", format!("{HIDDEN}; {QUEUE}")),
+        (
+            vec![("PARKING_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/123456789012/parking")],
+            "PARKING_QUEUE_URL",
+            "holds `https://sqs.eu-west-1.amazonaws.com/123456789012/parking`, whose host is not one of SQS in the \
+             function's region; it should hold the URL of a queue in that region, eu-central-1"
+                .into(),
+        ),
+        (vec![("AWS_ENDPOINT_URL", ""), ("PARKING_QUEUE_URL", LOCAL)], "PARKING_QUEUE_URL", LOCAL_REFUSED.into()),
+        (
+            vec![("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"), ("PARKING_QUEUE_URL", LOCAL)],
+            "PARKING_QUEUE_URL",
+            LOCAL_REFUSED.into(),
+        ),
+        (
+            vec![("PARKING_QUEUE_URL", LOCAL), ("DEAD_LETTER_QUEUE_URL", LOCAL)],
+            "DEAD_LETTER_QUEUE_URL",
+            format!(
+                "holds `{LOCAL}`, the same queue as PARKING_QUEUE_URL; it should hold another one, because the function \
+                 would forward the copies of refused deliveries"
+            ),
+        ),
         (vec![("PARKING_QUEUE_URL", "parking")], "PARKING_QUEUE_URL", format!("holds `parking`; {QUEUE}")),
         (
             vec![("DEAD_LETTER_QUEUE_URL", "arn:aws:sqs:eu-central-1:123456789012:refused")],
             "DEAD_LETTER_QUEUE_URL",
             format!("holds `arn:aws:sqs:eu-central-1:123456789012:refused`; {QUEUE}"),
         ),
+        (vec![("AWS_REGION", "")], "AWS_REGION", format!("is not set; {REGION}")),
+        (vec![("AWS_REGION", "eu-central-1 ")], "AWS_REGION", format!("holds `eu-central-1 `; {REGION}")),
+        (vec![("AWS_REGION", SECRET)], "AWS_REGION", format!("{HIDDEN}; {REGION}")),
         (
-            vec![("AWS_REGION", "")],
-            "AWS_REGION",
-            "is not set; it should hold the bus's region, such as `eu-central-1`".into(),
+            vec![("AWS_ENDPOINT_URL", "localhost:4566")],
+            "AWS_ENDPOINT_URL",
+            "holds `localhost:4566`; it should hold a URL, such as `http://localhost:4566`".into(),
+        ),
+        (
+            vec![("AWS_ENDPOINT_URL", SECRET)],
+            "AWS_ENDPOINT_URL",
+            format!("{HIDDEN}; it should hold a URL, such as `http://localhost:4566`"),
+        ),
+        (
+            vec![("AWS_USE_FIPS_ENDPOINT", "yes")],
+            "AWS_USE_FIPS_ENDPOINT",
+            "holds `yes`; it should hold `true` or `false`".into(),
+        ),
+        (vec![("AWS_CONFIG_FILE", SECRET)], "AWS_CONFIG_FILE", format!("{HIDDEN}; it should hold a path")),
+        (
+            vec![("AWS_ENDPOINT_URL_SQS", unprefixed)],
+            "AWS_ENDPOINT_URL_SQS",
+            format!("{HIDDEN}; it should hold a URL, such as `http://localhost:4566`"),
         ),
         (
             vec![("AWS_CA_BUNDLE", "/nowhere/bundle.pem")],
             "AWS_CA_BUNDLE",
-            format!("holds `/nowhere/bundle.pem`, which can't be read (No such file or directory (os error 2)); {PEM}"),
+            format!("names a file that can't be read (No such file or directory (os error 2)); {PEM}"),
+        ),
+        (
+            vec![("AWS_CA_BUNDLE", SECRET)],
+            "AWS_CA_BUNDLE",
+            format!("names a file that can't be read (No such file or directory (os error 2)); {PEM}"),
         ),
         (
             vec![("AWS_CA_BUNDLE", NO_PEM)],
             "AWS_CA_BUNDLE",
-            format!("holds `{NO_PEM}`, which holds no usable certificate; {PEM}"),
+            format!("names a file that holds no usable certificate; {PEM}"),
+        ),
+        (
+            vec![("SSL_CERT_FILE", "/nowhere/bundle.pem")],
+            "SSL_CERT_FILE",
+            format!("names a file that can't be read (No such file or directory (os error 2)); {PEM}"),
+        ),
+        (
+            vec![("SSL_CERT_FILE", NO_PEM)],
+            "SSL_CERT_FILE",
+            format!("names a file that holds no usable certificate; {PEM}"),
         ),
         (
             vec![("AWS_LAMBDA_RUNTIME_API", "")],
@@ -415,6 +516,70 @@ async fn all_configuration_errors_are_reported_at_once() {
     let reported: Vec<_> = configuration_errors(&lines).into_iter().map(|(variable, _)| variable).collect();
     assert_eq!(reported, changes.map(|(variable, _)| variable));
     assert_eq!(lines.last().unwrap()["error"], json!("the configuration has 9 error(s), which are logged above"));
+}
+
+#[tokio::test]
+async fn an_empty_variable_of_aws_counts_as_not_set() {
+    let mut environment = Environment::with(&[("AWS_DEFAULT_REGION", "eu-central-1")]).await;
+    for name in [
+        "AWS_REGION",
+        "AWS_PROFILE",
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_SESSION_TOKEN",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_ENDPOINT_URL_EVENTBRIDGE",
+        "AWS_ENDPOINT_URL_SQS",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+        "AWS_USE_FIPS_ENDPOINT",
+        "AWS_USE_DUALSTACK_ENDPOINT",
+        "AWS_CA_BUNDLE",
+        "AWS_MAX_ATTEMPTS",
+        "AWS_LAMBDA_MAX_CONCURRENCY",
+        "AWS_LAMBDA_LOG_LEVEL",
+    ] {
+        environment.variables.insert(name, String::new());
+    }
+    environment.variables.insert("PARKING_QUEUE_URL", environment.aws.queue_url("parking"));
+    let process = environment.start();
+    environment.deliver().await;
+    environment.aws.always("PutEvents", failed_call(400, "AccessDeniedException"));
+    environment.deliver().await;
+    let lines = process.stop().await.lines();
+    let outcomes: Vec<_> = lines.iter().map(|line| &line["outcome"]).collect();
+    assert_eq!(outcomes, [&json!("forwarded"), &json!("parked")], "{lines:?}");
+
+    environment.variables.remove("AWS_DEFAULT_REGION");
+    environment.variables.insert("AWS_LAMBDA_RUNTIME_API", String::new());
+    let lines = environment.start().wait().await.lines();
+    let variables: Vec<_> = configuration_errors(&lines).into_iter().map(|(variable, _)| variable).collect();
+    assert_eq!(variables, ["AWS_LAMBDA_RUNTIME_API", "AWS_REGION"]);
+}
+
+/// The URL of a local queue is only right if calls go to the local endpoint.
+#[tokio::test]
+async fn a_local_queue_needs_an_endpoint_for_sqs() {
+    let mut environment = Environment::with(&[("AWS_ENDPOINT_URL", "")]).await;
+    let endpoint = environment.aws.url();
+    environment.set("AWS_ENDPOINT_URL_EVENTBRIDGE", &endpoint);
+    environment.set("PARKING_QUEUE_URL", &environment.aws.queue_url("parking"));
+    environment.aws.always("PutEvents", failed_call(400, "AccessDeniedException"));
+    let services = format!("[default]\nservices = own\n[services own]\nsqs =\n  endpoint_url = {endpoint}\n");
+    let services = profiles("sqs-endpoint", &services);
+    let global = profiles("endpoint", &format!("[default]\nendpoint_url = {endpoint}\n"));
+    for (variable, value) in
+        [("AWS_ENDPOINT_URL_SQS", &endpoint), ("AWS_CONFIG_FILE", &services), ("AWS_CONFIG_FILE", &global)]
+    {
+        environment.set(variable, value);
+        let process = environment.start();
+        environment.deliver().await;
+        let lines = process.stop().await.lines();
+        assert_eq!(lines.last().unwrap()["outcome"], json!("parked"), "{variable}: {lines:?}");
+        environment.set(variable, "");
+    }
+    let output = environment.start().wait().await;
+    assert_eq!(configuration_errors(&output.lines())[0].0, "PARKING_QUEUE_URL");
 }
 
 const NO_SUCH_BUS: &str = "holds `scalekit-events`, but this account and region have no such event bus; \
@@ -756,7 +921,14 @@ async fn no_content_of_a_delivery_is_logged_at_any_level() {
 /// In this case, the text of the SDK's error contains the whole request.
 #[tokio::test]
 async fn no_content_of_a_delivery_is_logged_when_the_endpoint_is_not_a_url() {
-    let mut environment = Environment::with(&[("AWS_ENDPOINT_URL", "no-url"), ("AWS_LAMBDA_LOG_LEVEL", "TRACE")]).await;
+    // The function checks the variable, but not the profile.
+    let profile = profiles("no-url", "[default]\nendpoint_url = no-url\n");
+    let mut environment = Environment::with(&[
+        ("AWS_ENDPOINT_URL", ""),
+        ("AWS_CONFIG_FILE", &profile),
+        ("AWS_LAMBDA_LOG_LEVEL", "TRACE"),
+    ])
+    .await;
     let process = environment.start();
     let reply = environment.api.invoke(&signed_now(&marked_event().to_string()).function_url()).await.unwrap();
     assert_eq!(read(&reply).code(), "bus-unavailable");

@@ -4,7 +4,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use scalekit_eventbridge::{
     aws,
-    secret::{DEVELOPMENT_SECRET, Keyring, PLACEHOLDER},
+    secret::{DEVELOPMENT_SECRET, Keyring, PLACEHOLDER, SecretId},
     signature::Key,
 };
 use serde_json::json;
@@ -38,14 +38,24 @@ struct Fixture {
 impl Fixture {
     /// Starts a function whose current secret has this value and was created at [`NOW`].
     async fn start(value: Option<&str>) -> Self {
-        Self::on_lambda(value, false).await
+        Self::with(value, None, false).await
     }
 
     async fn on_lambda(value: Option<&str>, real_lambda: bool) -> Self {
+        Self::with(value, None, real_lambda).await
+    }
+
+    /// Starts a function for which this member of the secret is named.
+    async fn with_member(value: &str, member: &str) -> Self {
+        Self::with(Some(value), Some(member), false).await
+    }
+
+    async fn with(value: Option<&str>, member: Option<&str>, real_lambda: bool) -> Self {
         let store = Endpoint::start().await;
         store.set_secret("AWSCURRENT", value.map(|value| (value, Some(NOW))));
         let mut app = App::start().await;
-        app.function.keyring = Keyring::stored(client(&store), ARN, real_lambda);
+        let id = SecretId { arn: ARN.into(), member: member.map(str::to_owned) };
+        app.function.keyring = Keyring::stored(client(&store), id, real_lambda);
         app.function.keyring.refresh(at(NOW)).with_subscriber(app.subscriber.clone()).await;
         Self { app, store }
     }
@@ -101,10 +111,7 @@ async fn every_supported_format_of_the_secret_is_read() {
         ("plain text with white space before and after it", format!("  {SECRET}\n")),
         ("several secrets separated by a comma", format!("{next},{SECRET}")),
         ("a JSON object, as the console stores it", format!(r#"{{"signing_secret":"{SECRET}"}}"#)),
-        (
-            "a JSON object with several members, one with two secrets",
-            format!(r#" {{"a":"{next}","b":"{next} {SECRET}"}}"#),
-        ),
+        ("a JSON object with two secrets in a member", format!(r#" {{"a":"{next} {SECRET}"}}"#)),
         ("a valid secret after an invalid one", format!("whsec_short {SECRET}")),
         ("a JSON object with another member", format!(r#"{{"owner":"platform team","secret":"{SECRET}"}}"#)),
     ] {
@@ -120,7 +127,7 @@ async fn without_a_usable_key_every_delivery_is_answered_with_503() {
         ("an empty value", Some(""), "the value contains no signing secret"),
         ("the placeholder", Some(PLACEHOLDER), "the value is still the template's placeholder"),
         ("text that is not a secret", Some("hunter2"), "secret 1 of 1 is invalid: it does not start with `whsec_`"),
-        ("a JSON array", Some("[\"whsec_a\"]"), "secret 1 of 1 is invalid: it does not start with `whsec_`"),
+        ("a JSON array", Some("[\"whsec_a\"]"), "the value is a JSON array; store one text with all signing secrets"),
         (
             "a JSON object with a number",
             Some(r#"{"a":1}"#),
@@ -143,6 +150,62 @@ async fn without_a_usable_key_every_delivery_is_answered_with_503() {
             "{description}: {log}"
         );
         assert!(!log.contains("hunter2") && !log.contains("whsec_a\""), "{description}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn the_keys_of_others_in_the_same_secret_verify_nothing() {
+    let payments = next_secret();
+    let value = format!(r#"{{"SCALEKIT_WEBHOOK_SECRET":"{SECRET}","PAYMENTS_WEBHOOK_SECRET":"{payments}"}}"#);
+
+    let fixture = Fixture::start(Some(&value)).await;
+    assert_eq!(fixture.deliver(&payments, NOW).await, unavailable());
+    assert_eq!(fixture.deliver(SECRET, NOW).await, unavailable());
+    let log = fixture.app.log();
+    let error = "several members of the JSON object contain a signing secret: `PAYMENTS_WEBHOOK_SECRET`, `SCALEKIT_WEBHOOK_SECRET`";
+    assert!(log.contains(error), "{log}");
+    for secret in [SECRET, &payments] {
+        assert!(!log.contains(&secret[6..]), "{log}");
+    }
+
+    let fixture = Fixture::with_member(&value, "SCALEKIT_WEBHOOK_SECRET").await;
+    assert_eq!(fixture.deliver(SECRET, NOW).await, ok());
+    assert_eq!(fixture.deliver(&payments, NOW).await, forged());
+    assert_eq!(fixture.store.requests("GetSecretValue")[0]["SecretId"], json!(ARN), "the ARN should not have a suffix");
+    // The previous version is read in the same way.
+    let next = other_secret();
+    fixture.store.set_secret("AWSPREVIOUS", Some((&value, Some(NOW))));
+    let rotated = format!(r#"{{"SCALEKIT_WEBHOOK_SECRET":"{next}","PAYMENTS_WEBHOOK_SECRET":"{payments}"}}"#);
+    fixture.store.set_secret("AWSCURRENT", Some((&rotated, Some(NOW + 10))));
+    for (secret, expected) in [(&*next, ok()), (SECRET, ok()), (&*payments, forged())] {
+        assert_eq!(fixture.deliver(secret, NOW + 10).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn the_keys_in_memory_stay_in_use_when_the_key_of_another_provider_is_added_to_the_secret() {
+    let fixture = Fixture::start(Some(&format!(r#"{{"SCALEKIT":"{SECRET}"}}"#))).await;
+    let payments = next_secret();
+    let value = format!(r#"{{"SCALEKIT":"{SECRET}","PAYMENTS":"{payments}"}}"#);
+    fixture.store.set_secret("AWSCURRENT", Some((&value, Some(NOW + 10))));
+    assert_eq!(fixture.deliver(&payments, NOW + 10).await, forged());
+    assert_eq!(fixture.deliver(SECRET, NOW + 10).await, ok());
+    assert!(fixture.app.log().contains("the keys in memory stay in use"));
+}
+
+#[tokio::test]
+async fn a_named_member_without_a_signing_secret_is_an_error() {
+    for (value, error) in [
+        (format!(r#"{{"PAYMENTS":"{SECRET}"}}"#), ", but the JSON object has no such member"),
+        (r#"{"SCALEKIT":"hunter2"}"#.into(), ", but that contains no secret that starts with `whsec_`"),
+        (SECRET.to_owned(), ", but the value is not a JSON object"),
+    ] {
+        let fixture = Fixture::with_member(&value, "SCALEKIT").await;
+        assert_eq!(fixture.deliver(SECRET, NOW).await, unavailable(), "{error}");
+        let log = fixture.app.log();
+        assert!(log.contains(&format!("WEBHOOK_SECRET_ARN names the member `SCALEKIT`{error}")), "{log}");
+        assert!(!log.contains("hunter2"), "{log}");
+        assert!(!log.contains("put-secret-value"), "the command would delete the other members: {log}");
     }
 }
 

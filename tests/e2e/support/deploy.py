@@ -145,7 +145,8 @@ class Release:
         emulator.client("s3").create_bucket(Bucket=bucket)
         script = re.sub("^aws cloudformation wait .*", "", script, flags=re.MULTILINE)
         script = script.replace("aws cloudformation deploy ", "aws cloudformation deploy --no-execute-changeset ")
-        choice = f"VERSION={self.version} ARCHITECTURE={ARCHITECTURE} BUCKET={bucket} STACK={stack}\n"
+        region = emulator.client("s3").meta.region_name
+        choice = f"VERSION={self.version} ARCHITECTURE={ARCHITECTURE} BUCKET={bucket} REGION={region} STACK={stack}\n"
         printed = shell(choice + script, emulator.url, self._directory)
 
         cloudformation = emulator.client("cloudformation")

@@ -148,7 +148,7 @@ impl App {
         );
         let queue = |name| {
             let client = client.clone();
-            Some(Queue::new(move || client, &self.queue.queue_url(name)))
+            Some(Queue::new(move || client, &self.queue.queue_url(name), "eu-central-1"))
         };
         (self.function.parking_queue, self.function.dead_letter_queue) = (queue("parking"), queue("dead-letters"));
         self
