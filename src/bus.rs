@@ -372,7 +372,7 @@ fn read_result(entry: &PutEventsResultEntry) -> Result<EventId, AwsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::Event, event::UnknownEvents, queue::Message, signature::Verified};
+    use crate::{event::Event, event::Validation, queue::Message, signature::Verified};
 
     const BODY: &str = r#"{"spec_version":"1","id":"evt_1","type":"user.login","object":"User","environment_id":"env_1","occurred_at":"2025-10-14T09:29:27.5Z"}"#;
 
@@ -397,7 +397,7 @@ mod tests {
             let padding = |bytes: usize| " ".repeat(bytes - BODY.len() - "user.login".len() - "s".len() - 14);
             let bodies: Vec<_> = sizes.iter().map(|bytes| format!("{BODY}{}", padding(*bytes))).collect();
             let messages: Vec<_> = bodies.iter().map(|body| Message::with_body(body)).collect();
-            let parse = |message| Event::parse(&Verified::from_queue(message), UnknownEvents::Forward, None).unwrap();
+            let parse = |message| Event::parse(&Verified::from_queue(message), Validation::Tolerant, None).unwrap();
             let events: Vec<_> = messages.iter().map(parse).collect();
             let submission = |event| Submission::new((), Entry::new("s", event, None).unwrap());
             let submissions: Vec<_> = events.iter().map(submission).collect();

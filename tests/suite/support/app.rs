@@ -11,7 +11,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use scalekit_eventbridge::{
     aws,
     bus::Bus,
-    event::UnknownEvents,
+    event::Validation,
     function::{Function, Policy},
     log,
     queue::Queue,
@@ -110,7 +110,7 @@ impl App {
 
     async fn between(bus: Endpoint, queue: Endpoint, format: log::Format, level: LevelFilter) -> Self {
         let policy =
-            Policy { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward, environment_id: None };
+            Policy { tolerance: Duration::from_mins(5), validation: Validation::Tolerant, environment_id: None };
         let function = Function {
             keyring: Keyring::fixed(vec![key()]),
             policy,
