@@ -1,6 +1,6 @@
 """Tests the recipes for TypeScript and Go of the page on typed consumers, and the AsyncAPI document. The commands and the
-examples are those of the page. `test_bindings.py` tests the recipes for Python, and the crate's documentation tests the
-one for Rust."""
+examples are those of the page. Of the recipes for Java and C#, only the generated types are tested. `test_bindings.py`
+tests the recipes for Python, and the crate's documentation tests the one for Rust."""
 
 from __future__ import annotations
 
@@ -268,3 +268,16 @@ def test_the_go_structs_read_and_write_every_event(directory: Path) -> None:
     detail = DELIVERED[EXAMPLE]["detail"]
     printed = consumer("handle", events=[DELIVERED[EXAMPLE]])
     assert printed == f"{detail['id']} {detail['data']['id']} {detail['data']['provider']}\n"
+
+
+def test_the_java_and_csharp_classes_declare_types(directory: Path) -> None:
+    """The types of optional members don't become `Object` or `object`."""
+    for language in ("Java", "C#"):
+        [generate] = page.blocks(section(language), "sh")
+        run(generate, directory)
+    java = (directory / "com" / "example" / "scalekit" / "OrganizationDirectoryEnabled.java").read_text()
+    fields = dict(reversed(field) for field in re.findall(r"private (\S+) (\w+);", java))
+    assert [fields[name] for name in ("organizationID", "displayName", "data")] == ["String", "String", "Directory"]
+    csharp = (directory / "Scalekit.cs").read_text().split("class OrganizationDirectoryEnabled\n")[1]
+    properties = dict(reversed(it) for it in re.findall(r"public (\S+) (\w+) {", csharp.split("class ")[0]))
+    assert [properties[name] for name in ("OrganizationId", "DisplayName", "Data")] == ["string", "string", "Directory"]
