@@ -6,7 +6,10 @@ use scalekit_events::{
 };
 use serde_json::{Value, json};
 
-use crate::support::samples::{changes, samples};
+use crate::support::{
+    published,
+    samples::{changes, samples},
+};
 
 fn differences(family: Family, data: &str) -> Vec<String> {
     Data::drift(family, data).pointers().into_iter().map(str::to_owned).collect()
@@ -127,6 +130,16 @@ fn a_member_that_breaks_several_rules_is_written_once() {
     assert_eq!(drift.to_string(), "/organization_id /data");
     assert_eq!(["/organization_id", "/data", "/id"].map(|pointer| drift.contains(pointer)), [true, true, false]);
     assert_eq!(drift.into_iter().count(), 3);
+}
+
+#[test]
+fn every_member_of_every_family_can_be_reported_at_once() {
+    for (event_type, _) in samples() {
+        let members = published::family(event_type.as_str()).members();
+        let data: Value = members.map(|member| (member.name.to_owned(), json!(1.5))).collect();
+        let expected = data.as_object().unwrap().len();
+        assert_eq!(differences(event_type.family().unwrap(), &data.to_string()).len(), expected, "{event_type}");
+    }
 }
 
 #[test]
