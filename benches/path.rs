@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use scalekit_eventbridge::{
     bus::{Bus, BusStatus},
     entry::Entry,
-    event::UnknownEvents,
+    event::Validation,
     function::{Function, Policy, read_delivery},
     invocation::{Invocation, RawEvent, Request},
     problem::Problem,
@@ -41,11 +41,7 @@ fn function() -> Function {
     let client = Client::from_conf(Config::builder().behavior_version(BehaviorVersion::latest()).build());
     Function {
         keyring: Keyring::fixed(vec![Key::parse(DEVELOPMENT_SECRET).unwrap()]),
-        policy: Policy {
-            tolerance: Duration::from_mins(5),
-            unknown_events: UnknownEvents::Forward,
-            environment_id: None,
-        },
+        policy: Policy { tolerance: Duration::from_mins(5), validation: Validation::Tolerant, environment_id: None },
         source: "scalekit".into(),
         bus: Bus::new(client, "scalekit", now(), &BusStatus::Exists),
         parking_queue: None,

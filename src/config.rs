@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    event::{self, UnknownEvents},
+    event::{self, Validation},
     partition::{self, SqsHost},
     secret::{self, SecretError, SecretId},
     signature::Key,
@@ -39,8 +39,8 @@ pub struct Config {
     pub on_lambda: bool,
     /// `WEBHOOK_TOLERANCE_SECONDS`
     pub tolerance: Duration,
-    /// `UNKNOWN_EVENTS`
-    pub unknown_events: UnknownEvents,
+    /// `VALIDATION`
+    pub validation: Validation,
     /// `ENVIRONMENT_ID`
     pub environment_id: Option<String>,
     /// `PARKING_QUEUE_URL`
@@ -115,7 +115,8 @@ impl Config {
         let secret = secret(variable("WEBHOOK_SECRET"), variable("WEBHOOK_SECRET_ARN"), on_lambda, region);
         let secret = ok_or_push(&mut errors, secret);
         let tolerance = ok_or_push(&mut errors, tolerance(variable("WEBHOOK_TOLERANCE_SECONDS")));
-        let unknown_events = ok_or_push(&mut errors, unknown_events(variable("UNKNOWN_EVENTS").as_deref()));
+        let validation = ok_or_push(&mut errors, validation(variable("VALIDATION").as_deref()));
+        let replaced = ok_or_push(&mut errors, replaced_variable(variable("UNKNOWN_EVENTS").as_deref()));
         let environment_id = ok_or_push(&mut errors, environment_id(variable("ENVIRONMENT_ID")));
         let mut queue_url = |name| ok_or_push(&mut errors, QueueUrl::read(name, variable(name), aws));
         let parking_queue = queue_url("PARKING_QUEUE_URL");
@@ -133,6 +134,7 @@ impl Config {
         errors.extend(invalid_region);
 
         let config = || {
+            replaced?;
             let (tolerance, parking_queue, dead_letter_queue) = (tolerance?, parking_queue?, dead_letter_queue?);
             let queues = [&parking_queue, &dead_letter_queue].into_iter().flatten();
             let queue_warnings = queues.filter_map(|queue| queue.warning.clone());
@@ -142,7 +144,7 @@ impl Config {
                 secret: secret?,
                 on_lambda,
                 tolerance,
-                unknown_events: unknown_events?,
+                validation: validation?,
                 environment_id: environment_id?,
                 warnings: wide_tolerance_warning(tolerance).into_iter().chain(queue_warnings).collect(),
                 parking_queue_url: parking_queue.map(|queue| queue.url),
@@ -376,15 +378,23 @@ fn tolerance(value: Option<String>) -> Result<Duration, ConfigError> {
     }
 }
 
-fn unknown_events(value: Option<&str>) -> Result<UnknownEvents, ConfigError> {
+fn validation(value: Option<&str>) -> Result<Validation, ConfigError> {
     match value {
-        None | Some("forward") => Ok(UnknownEvents::Forward),
-        Some("reject") => Ok(UnknownEvents::Reject),
+        None | Some("tolerant") => Ok(Validation::Tolerant),
+        Some("strict") => Ok(Validation::Strict),
         Some(other) => Err(ConfigError::new(
-            "UNKNOWN_EVENTS",
-            format!("{}; it should hold `forward` (the default) or `reject`", holds(other)),
+            "VALIDATION",
+            format!("{}; it should hold `tolerant` (the default) or `strict`", holds(other)),
         )),
     }
+}
+
+/// `VALIDATION` has replaced `UNKNOWN_EVENTS`. If the old variable were ignored, a function whose operator had set it to `reject`
+/// would forward what it refused before.
+fn replaced_variable(value: Option<&str>) -> Result<(), ConfigError> {
+    let reason = "is set, but VALIDATION has replaced it; instead of `reject`, set VALIDATION to `strict`; instead of \
+                  `forward`, leave VALIDATION out; then remove UNKNOWN_EVENTS";
+    value.map_or(Ok(()), |_| Err(ConfigError::new("UNKNOWN_EVENTS", reason)))
 }
 
 fn environment_id(value: Option<String>) -> Result<Option<String>, ConfigError> {
@@ -516,7 +526,7 @@ mod tests {
         assert_eq!(key_count(&config), 1);
         assert!(!config.on_lambda);
         assert_eq!(config.tolerance, Duration::from_mins(5));
-        assert_eq!(config.unknown_events, UnknownEvents::Forward);
+        assert_eq!(config.validation, Validation::Tolerant);
         assert_eq!(config.environment_id, None);
         assert_eq!((&config.parking_queue_url, &config.dead_letter_queue_url), (&None, &None));
         assert_eq!(config.warnings, Vec::<String>::new());
@@ -530,7 +540,7 @@ mod tests {
             ("EVENT_BUS_NAME", "arn:aws:events:eu-central-1:123456789012:event-bus/scalekit/events"),
             ("EVENT_SOURCE", "auth.example"),
             ("WEBHOOK_TOLERANCE_SECONDS", "0"),
-            ("UNKNOWN_EVENTS", "reject"),
+            ("VALIDATION", "strict"),
             ("ENVIRONMENT_ID", "env_74418471961625391"),
             ("PARKING_QUEUE_URL", parking),
             ("DEAD_LETTER_QUEUE_URL", dead_letters),
@@ -541,7 +551,7 @@ mod tests {
         assert_eq!(config.source, "auth.example");
         assert!(config.on_lambda);
         assert_eq!(config.tolerance, Duration::ZERO);
-        assert_eq!(config.unknown_events, UnknownEvents::Reject);
+        assert_eq!(config.validation, Validation::Strict);
         assert_eq!(config.environment_id.as_deref(), Some("env_74418471961625391"));
         assert_eq!(config.parking_queue_url.as_deref(), Some(parking));
         assert_eq!(config.dead_letter_queue_url.as_deref(), Some(dead_letters));
@@ -553,6 +563,7 @@ mod tests {
             "EVENT_SOURCE",
             "WEBHOOK_SECRET_ARN",
             "WEBHOOK_TOLERANCE_SECONDS",
+            "VALIDATION",
             "UNKNOWN_EVENTS",
             "ENVIRONMENT_ID",
             "PARKING_QUEUE_URL",
@@ -570,6 +581,7 @@ mod tests {
         let variable = |name: &str| match name {
             "EVENT_SOURCE" => Some("aws.x".into()),
             "WEBHOOK_TOLERANCE_SECONDS"
+            | "VALIDATION"
             | "UNKNOWN_EVENTS"
             | "ENVIRONMENT_ID"
             | "PARKING_QUEUE_URL"
@@ -585,6 +597,7 @@ mod tests {
                 "EVENT_SOURCE",
                 "WEBHOOK_SECRET",
                 "WEBHOOK_TOLERANCE_SECONDS",
+                "VALIDATION",
                 "UNKNOWN_EVENTS",
                 "ENVIRONMENT_ID",
                 "PARKING_QUEUE_URL",
@@ -596,8 +609,8 @@ mod tests {
 
     #[test]
     fn an_error_names_its_variable() {
-        let error = ConfigError::new("UNKNOWN_EVENTS", "holds `?`");
-        assert_eq!(error.to_string(), "UNKNOWN_EVENTS: holds `?`");
+        let error = ConfigError::new("VALIDATION", "holds `?`");
+        assert_eq!(error.to_string(), "VALIDATION: holds `?`");
     }
 
     #[test]
@@ -729,7 +742,7 @@ mod tests {
             "EVENT_BUS_NAME",
             "EVENT_SOURCE",
             "WEBHOOK_TOLERANCE_SECONDS",
-            "UNKNOWN_EVENTS",
+            "VALIDATION",
             "ENVIRONMENT_ID",
             "PARKING_QUEUE_URL",
             "DEAD_LETTER_QUEUE_URL",
@@ -956,13 +969,28 @@ mod tests {
     }
 
     #[test]
-    fn unknown_events_are_forwarded_or_rejected() {
-        for (value, policy) in [("forward", UnknownEvents::Forward), ("reject", UnknownEvents::Reject)] {
-            assert_eq!(read(&[("UNKNOWN_EVENTS", value)]).unwrap().unknown_events, policy);
+    fn validation_is_tolerant_or_strict() {
+        for (value, validation) in [("tolerant", Validation::Tolerant), ("strict", Validation::Strict)] {
+            assert_eq!(read(&[("VALIDATION", value)]).unwrap().validation, validation);
         }
-        for value in ["Reject", " reject", "true"] {
-            let reason = format!("holds `{value}`; it should hold `forward` (the default) or `reject`");
-            assert_refused("UNKNOWN_EVENTS", value, &reason);
+        for value in ["Strict", " strict", "strict\n", "reject", "true"] {
+            let reason = format!("holds `{value}`; it should hold `tolerant` (the default) or `strict`");
+            assert_refused("VALIDATION", value, &reason);
+        }
+    }
+
+    #[test]
+    fn the_variable_that_validation_replaced_must_not_be_set() {
+        for value in ["forward", "reject", " ", SECRET] {
+            let reason = "is set, but VALIDATION has replaced it; instead of `reject`, set VALIDATION to `strict`; instead of \
+                          `forward`, leave VALIDATION out; then remove UNKNOWN_EVENTS";
+            let expected = [ConfigError::new("UNKNOWN_EVENTS", reason)];
+            assert_eq!(read(&[("UNKNOWN_EVENTS", value)]).unwrap_err(), expected, "{value:?}");
+            assert_eq!(
+                read(&[("UNKNOWN_EVENTS", value), ("VALIDATION", "strict")]).unwrap_err(),
+                expected,
+                "{value:?}"
+            );
         }
     }
 

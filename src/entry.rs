@@ -12,7 +12,8 @@ use crate::event::Event;
 /// because the event envelope is added to it. This limit leaves 1,024 bytes for the envelope.
 pub const MAX_ENTRY_BYTES: usize = 1_047_552;
 
-/// The size that EventBridge counts for `Time`, in bytes.
+/// The size that EventBridge counts for `Time`, in bytes. It is counted for an entry without `Time`, too, so that the size of
+/// a body can be checked before the event is parsed.
 const TIME_BYTES: usize = 14;
 
 /// An entry of more than [`MAX_ENTRY_BYTES`].
@@ -66,12 +67,15 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn to_request_entry(&self, bus: &str) -> PutEventsRequestEntry {
         let time = self.event.occurred_at();
+        // A time before 1970, such as Go's zero time, would be a negative number, which EventBridge doesn't define.
+        let time = (time.timestamp() >= 0)
+            .then(|| DateTime::from_secs_and_nanos(time.timestamp(), time.timestamp_subsec_nanos()));
         PutEventsRequestEntry::builder()
             .event_bus_name(bus)
             .source(self.source)
             .detail_type(self.event.event_type().as_str())
             .detail(self.event.body())
-            .time(DateTime::from_secs_and_nanos(time.timestamp(), time.timestamp_subsec_nanos()))
+            .set_time(time)
             .set_trace_header(self.trace_header.map(str::to_owned))
             .build()
     }
@@ -93,14 +97,14 @@ impl std::error::Error for TooLarge {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::UnknownEvents, parked::Message, signature::Verified};
+    use crate::{event::Validation, parked::Message, signature::Verified};
 
     const BODY: &str = r#"{"spec_version":"1","id":"evt_1","type":"user.login","object":"User","environment_id":"env_1","occurred_at":"2025-10-14T09:29:27.5Z"}"#;
 
     /// Calls `then` with the event of this body.
     fn with_event<T>(body: &str, then: impl FnOnce(&Event<'_>) -> T) -> T {
         let message = Message::with_body(body);
-        then(&Event::parse(&Verified::before_parking(&message), UnknownEvents::Forward, None).unwrap())
+        then(&Event::parse(&Verified::before_parking(&message), Validation::Tolerant, None).unwrap())
     }
 
     #[test]
@@ -146,6 +150,19 @@ mod tests {
             .trace_header("Root=1");
         assert_eq!(request_entry(Some("Root=1")), expected.build());
         assert_eq!(request_entry(None).trace_header(), None);
+    }
+
+    #[test]
+    fn an_event_before_1970_has_no_time() {
+        for (occurred_at, time) in [
+            ("0001-01-01T00:00:00Z", None),
+            ("1969-12-31T23:59:59.999999999Z", None),
+            ("1970-01-01T00:00:00Z", Some(DateTime::from_secs(0))),
+        ] {
+            let body = BODY.replace("2025-10-14T09:29:27.5Z", occurred_at);
+            let entry = with_event(&body, |event| Entry::new("s", event, None).unwrap().to_request_entry("bus"));
+            assert_eq!(entry.time(), time.as_ref(), "{occurred_at}");
+        }
     }
 
     #[test]

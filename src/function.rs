@@ -17,7 +17,7 @@ use crate::{
     bus::{Bus, Lane},
     deadlines::Deadlines,
     entry::{self, Entry},
-    event::{Event, UnknownEvents},
+    event::{Event, Validation},
     invocation::{Invocation, RawEvent, Request},
     log::{EventLine, Trigger},
     parked::Message,
@@ -34,8 +34,8 @@ use crate::{
 pub struct Policy {
     /// The largest difference between a delivery's timestamp and our clock, in both directions.
     pub tolerance: Duration,
-    /// What to do with types and objects outside the catalogue.
-    pub unknown_events: UnknownEvents,
+    /// How closely an event must follow the format that Scalekit publishes.
+    pub validation: Validation,
     /// The only environment whose events are accepted, if it is set.
     pub environment_id: Option<String>,
 }
@@ -204,8 +204,8 @@ impl Function {
     /// [`Problem`] if the body is too large for the bus, or not a valid event.
     pub fn parse<'a>(&self, verified: &Verified<'a>) -> Result<Event<'a>, Problem> {
         entry::check_body_size(&self.source, verified.body()).map_err(Problem::ContentTooLarge)?;
-        let Policy { unknown_events, environment_id, .. } = &self.policy;
-        Event::parse(verified, *unknown_events, environment_id.as_deref()).map_err(Problem::Event)
+        let Policy { validation, environment_id, .. } = &self.policy;
+        Event::parse(verified, *validation, environment_id.as_deref()).map_err(Problem::Event)
     }
 
     async fn forward_or_park(

@@ -3,7 +3,7 @@
 //! Lambda's runtime logs whole events at TRACE, so other crates are limited to warnings at every level. `RUST_LOG` is
 //! ignored: `AWS_LAMBDA_LOG_LEVEL` and `AWS_LAMBDA_LOG_FORMAT` are Lambda's own settings.
 
-use std::{panic::PanicHookInfo, time::Duration};
+use std::{borrow::Cow, panic::PanicHookInfo, time::Duration};
 
 use scalekit_events::drift::Drift;
 use tracing::{Level, Subscriber, level_filters::LevelFilter};
@@ -24,6 +24,9 @@ use crate::{
 
 /// The longest webhook id that is logged, in bytes. It is logged for unsigned requests, too, so anybody can choose its value.
 const MAX_WEBHOOK_ID: usize = 128;
+
+/// The longest part of an unusual id that is logged, in characters.
+const MAX_SHORTENED_ID: usize = 16;
 
 /// The module of Lambda's runtime that logs what the function itself logs better: failed invocations and panics.
 const RUNTIME_ERRORS: &str = "lambda_runtime::layers::panic";
@@ -50,9 +53,10 @@ pub struct EventLine<'a> {
     pub authentic: bool,
     /// `webhook_id`: the sender's id of the delivery, the same for each of its tries.
     pub webhook_id: Option<&'a str>,
-    /// `event_id`, `type`, `object`, `environment_id`, `organization_id` and `catalogued`, of a valid event.
+    /// `event_id`, `type`, `object`, `environment_id`, `organization_id` and `catalogued`, of a valid event. An id in `drift` is
+    /// shortened.
     pub event: Option<&'a Event<'a>>,
-    /// `drift`: JSON Pointers to what differs from the catalogue in `data`, with a space between them.
+    /// `drift`: JSON Pointers to what differs from the format that Scalekit publishes, with a space between them.
     pub drift: &'a Drift,
     /// `queue_message_id` of the parked message that the event came from.
     pub parked_message: Option<&'a str>,
@@ -86,6 +90,11 @@ impl EventLine<'_> {
             None => (None, None),
         };
         let is_loggable = |id: &&str| id.len() <= MAX_WEBHOOK_ID && id.bytes().all(|byte| byte.is_ascii_graphic());
+        let id = |pointer, id| if self.drift.contains(pointer) { shortened(id).into() } else { Cow::Borrowed(id) };
+        let event_id = self.event.map(|event| id("/id", event.id()));
+        let environment_id = self.event.map(|event| id("/environment_id", event.environment_id()));
+        let organization_id = self.event.and_then(Event::organization_id);
+        let organization_id = organization_id.map(|organization_id| id("/organization_id", organization_id));
         let is_catalogued = |event: &Event<'_>| event.event_type().is_known() && event.object().is_known();
         // The level of a tracing event must be a constant.
         macro_rules! write_line {
@@ -102,11 +111,11 @@ impl EventLine<'_> {
                     error,
                     authentic = self.authentic,
                     webhook_id = self.webhook_id.filter(is_loggable),
-                    event_id = self.event.map(Event::id),
+                    event_id = event_id.as_deref(),
                     r#type = self.event.map(|event| event.event_type().as_str()),
                     object = self.event.map(|event| event.object().as_str()),
-                    environment_id = self.event.map(Event::environment_id),
-                    organization_id = self.event.and_then(Event::organization_id),
+                    environment_id = environment_id.as_deref(),
+                    organization_id = organization_id.as_deref(),
                     catalogued = self.event.map(is_catalogued),
                     drift = (!self.drift.is_empty()).then(|| self.drift.to_string()),
                     bus_event_id,
@@ -123,6 +132,13 @@ impl EventLine<'_> {
             _ => write_line!(Level::INFO),
         }
     }
+}
+
+/// The first half of an id or less, because an id that Scalekit doesn't publish in this form could be anything. Characters
+/// other than visible ASCII are escaped.
+fn shortened(id: &str) -> String {
+    let kept = MAX_SHORTENED_ID.min(id.chars().count() / 2);
+    id.chars().take(kept).flat_map(char::escape_default).chain(['…']).collect()
 }
 
 /// The format of the lines: Lambda's `AWS_LAMBDA_LOG_FORMAT`.

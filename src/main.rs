@@ -115,7 +115,7 @@ async fn start() -> Result<Function, Error> {
         keyring,
         policy: Policy {
             tolerance: config.tolerance,
-            unknown_events: config.unknown_events,
+            validation: config.validation,
             environment_id: config.environment_id,
         },
         source: config.source,

@@ -8,12 +8,13 @@
 use std::fmt;
 
 use lambda_http::http::StatusCode;
+use scalekit_events::drift::Deviation;
 use serde::Serialize;
 
 use crate::{
     aws::{AwsError, ErrorClass},
     entry::{MAX_ENTRY_BYTES, TooLarge},
-    event::{EventError, Violation},
+    event::EventError,
     signature::SignatureError,
 };
 
@@ -61,7 +62,7 @@ struct Details<'a> {
     status: u16,
     detail: String,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [Violation],
+    errors: &'a [Deviation],
 }
 
 impl Problem {

@@ -19,7 +19,7 @@ locals {
     ExistingSecretArn         = var.existing_secret_arn
     ExistingSecretKeyArn      = var.existing_secret_key_arn
     WebhookToleranceSeconds   = var.webhook_tolerance_seconds
-    UnknownEvents             = var.unknown_events
+    Validation                = var.validation
     EnvironmentId             = var.environment_id
     EventSource               = var.event_source
     ExistingEventBus          = var.existing_event_bus

@@ -67,8 +67,8 @@ variable "webhook_tolerance_seconds" {
   default     = null
 }
 
-variable "unknown_events" {
-  description = "The template's parameter UnknownEvents."
+variable "validation" {
+  description = "The template's parameter Validation."
   type        = string
   default     = null
 }

@@ -10,6 +10,20 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct CowStr<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
+impl<'a> CowStr<'a> {
+    /// Reads a string from the text of a valid JSON value without leading white space.
+    ///
+    /// # Errors
+    /// The rule that the value breaks, if it is not a string of Unicode characters.
+    pub fn read(json: &'a str) -> Result<Self, &'static str> {
+        if !json.starts_with('"') {
+            return Err("must be a string");
+        }
+        // The JSON is valid, so this only fails on an escape sequence that isn't a character: half of a surrogate pair.
+        serde_json::from_str(json).map_err(|_| "must be a string of Unicode characters")
+    }
+}
+
 impl Deref for CowStr<'_> {
     type Target = str;
 

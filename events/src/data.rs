@@ -33,7 +33,7 @@ use crate::{
 pub struct DataError(Drift);
 
 impl DataError {
-    /// The differences between `data` and the catalogue.
+    /// The drift of `data`.
     #[must_use]
     pub fn drift(&self) -> &Drift {
         &self.0
@@ -83,7 +83,7 @@ macro_rules! families {
 
             /// Compares `data`, which must be valid JSON, with the catalogue.
             ///
-            /// The module [`drift`](crate::drift) describes what counts as a difference.
+            /// The module [`drift`](crate::drift) describes what counts as drift.
             #[must_use]
             pub fn drift(family: Family, data: &str) -> Drift {
                 let shape = match family {
@@ -92,11 +92,12 @@ macro_rules! families {
                 Drift::find(shape, data)
             }
 
-            /// Adds the schema of the family's type to the generator's definitions, and returns a reference to it.
+            /// Adds the schema of the family's type to the generator's definitions, and returns a reference to it that also
+            /// accepts `null`.
             #[cfg(feature = "schemas")]
             pub(crate) fn json_schema(family: Family, generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 match family {
-                    $(Family::$family => generator.subschema_for::<$family>(),)+
+                    $(Family::$family => generator.subschema_for::<Option<$family>>(),)+
                 }
             }
         }
@@ -121,12 +122,10 @@ macro_rules! objects {
         pub struct $name {
             $($(
                 $(#[$required_doc])*
-                $(#[cfg_attr(feature = "schemas", schemars(extend("pattern" = concat!("^", $required_prefix))))])?
                 pub $required: $required_type,
             )+)?
             $($(
                 $(#[$optional_doc])*
-                $(#[cfg_attr(feature = "schemas", schemars(extend("pattern" = concat!("^", $optional_prefix))))])?
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $optional: Option<$optional_type>,
             )+)?

@@ -1,8 +1,11 @@
-//! The differences between an event's `data` and the catalogue.
+//! Drift: where an authentic event differs from the format that Scalekit publishes, in a member that routing,
+//! de-duplication and ordering don't need.
 //!
-//! A difference is no reason to refuse an authentic event. The webhook function logs it and forwards the event.
+//! Drift is no reason to refuse an event, because Scalekit's real events differ from its own documentation. By default, the
+//! webhook function logs the drift and forwards the event. The function checks the members of the event itself;
+//! [`Data::drift`](crate::data::Data::drift) compares its `data` with the catalogue.
 //!
-//! These are differences:
+//! These are drift in `data`:
 //! - a required member is missing or `null`;
 //! - a member has the wrong JSON type;
 //! - an ID doesn't start with its prefix, or a time is not an RFC 3339 date-time;
@@ -19,7 +22,7 @@
 use std::{borrow::Cow, fmt};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize,
     de::{MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
@@ -30,19 +33,24 @@ use crate::{
     timestamp,
 };
 
-/// The maximum number of differences that are reported for one event.
-pub const MAX_DIFFERENCES: usize = 8;
+/// The maximum number of deviations that are reported for the `data` of one event. It is greater than the number of
+/// members of every type in the catalogue, so that only arrays can exceed it.
+pub const MAX_DEVIATIONS: usize = 64;
 
-/// The differences between an event's `data` and the catalogue, as JSON Pointers ([RFC 6901]) such as `/data/id`.
-///
-/// The pointers start at the root of the event. They consist of names from the catalogue and array indices, so they
-/// contain neither values nor spaces. `Display` writes them with a space between them.
-///
-/// [`Data::drift`](crate::data::Data::drift) finds the differences, and reports at most [`MAX_DIFFERENCES`] of them.
-///
-/// [RFC 6901]: https://www.rfc-editor.org/rfc/rfc6901
+/// A member that differs from the format that Scalekit publishes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Deviation {
+    /// The JSON Pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) of the member from the root of the event, such
+    /// as `/data/id`, even if the member is missing. It consists of published names and array indices, so it contains
+    /// neither values nor spaces.
+    pub pointer: Cow<'static, str>,
+    /// The rule that the member breaks, such as "must be a string".
+    pub detail: Cow<'static, str>,
+}
+
+/// The deviations for which an event isn't refused. `Display` writes their JSON Pointers with a space between them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Drift(Vec<String>);
+pub struct Drift(Vec<Deviation>);
 
 impl Drift {
     /// Compares `data`, which must be valid JSON, with a shape.
@@ -52,22 +60,45 @@ impl Drift {
         comparison.drift
     }
 
-    /// Whether `data` matches the catalogue.
+    /// Whether there is no deviation.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The JSON Pointers, in the order in which the differences were found.
+    /// The JSON Pointers, in the order in which the deviations were found. A member that breaks several rules occurs once.
     #[must_use]
-    pub fn pointers(&self) -> &[String] {
-        &self.0
+    pub fn pointers(&self) -> Vec<&str> {
+        let mut pointers: Vec<_> = self.0.iter().map(|deviation| &*deviation.pointer).collect();
+        pointers.dedup();
+        pointers
+    }
+
+    /// Whether the member with this JSON Pointer deviates.
+    #[must_use]
+    pub fn contains(&self, pointer: &str) -> bool {
+        self.0.iter().any(|deviation| deviation.pointer == pointer)
+    }
+}
+
+impl Extend<Deviation> for Drift {
+    fn extend<I: IntoIterator<Item = Deviation>>(&mut self, deviations: I) {
+        self.0.extend(deviations);
+    }
+}
+
+impl IntoIterator for Drift {
+    type Item = Deviation;
+    type IntoIter = std::vec::IntoIter<Deviation>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(" "))
+        f.write_str(&self.pointers().join(" "))
     }
 }
 
@@ -84,35 +115,40 @@ struct Comparison {
 impl Comparison {
     /// Compares the current value with a shape. `json` is the text of the value, without leading white space.
     fn compare(&mut self, shape: Shape, json: &str) {
-        let string_matches =
-            |is_valid: &dyn Fn(&str) -> bool| serde_json::from_str(json).is_ok_and(|CowStr(string)| is_valid(&string));
-        let matches = match (shape, json.as_bytes().first()) {
-            (Shape::Any, _)
-            | (Shape::Boolean, Some(b't' | b'f'))
-            | (Shape::Array(Shape::Any), Some(b'['))
-            | (Shape::Object([]), Some(b'{')) => true,
-            (Shape::String, Some(b'"')) => string_matches(&|_| true),
-            (Shape::Id(prefix), Some(b'"')) => string_matches(&|id| id.starts_with(prefix)),
-            (Shape::DateTime, Some(b'"')) => string_matches(&|time| timestamp::parse(time).is_some()),
-            (Shape::Array(items), Some(b'[')) => {
-                let visitor = ArrayVisitor { comparison: self, items: *items };
-                serde_json::Deserializer::from_str(json).deserialize_seq(visitor).is_ok()
-            }
-            (Shape::Object(members), Some(b'{')) => {
-                let visitor = ObjectVisitor { comparison: self, members };
-                serde_json::Deserializer::from_str(json).deserialize_map(visitor).is_ok()
-            }
-            _ => false,
-        };
-        if !matches {
-            self.report();
+        if let Err(rule) = self.check(shape, json) {
+            self.report(rule);
         }
     }
 
-    /// Reports a difference at the current pointer.
-    fn report(&mut self) {
+    /// Compares the members or items of the current value, and returns the rule that the value itself breaks.
+    fn check(&mut self, shape: Shape, json: &str) -> Result<(), Cow<'static, str>> {
+        let first = json.as_bytes().first();
+        match shape {
+            Shape::Boolean if !matches!(first, Some(b't' | b'f')) => return Err("must be true or false".into()),
+            Shape::Array(_) if first != Some(&b'[') => return Err("must be an array".into()),
+            Shape::Object(_) if first != Some(&b'{') => return Err("must be an object".into()),
+            Shape::Any | Shape::Boolean | Shape::Array(Shape::Any) | Shape::Object([]) => {}
+            Shape::String => drop(CowStr::read(json)?),
+            Shape::Id(prefix) if CowStr::read(json)?.starts_with(prefix) => {}
+            Shape::Id(prefix) => return Err(format!("must start with `{prefix}`").into()),
+            Shape::DateTime if timestamp::parse(&CowStr::read(json)?).is_some() => {}
+            Shape::DateTime => return Err("must be an RFC 3339 date-time".into()),
+            Shape::Array(items) => {
+                let visitor = ArrayVisitor { comparison: self, items: *items };
+                serde_json::Deserializer::from_str(json).deserialize_seq(visitor).map_err(|_| "must be an array")?;
+            }
+            Shape::Object(members) => {
+                let visitor = ObjectVisitor { comparison: self, members };
+                serde_json::Deserializer::from_str(json).deserialize_map(visitor).map_err(|_| "must be an object")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports that the current value breaks a rule.
+    fn report(&mut self, rule: impl Into<Cow<'static, str>>) {
         if !self.is_full() {
-            self.drift.0.push(self.pointer.clone());
+            self.drift.0.push(Deviation { pointer: self.pointer.clone().into(), detail: rule.into() });
         }
     }
 
@@ -126,7 +162,7 @@ impl Comparison {
     }
 
     fn is_full(&self) -> bool {
-        self.drift.0.len() == MAX_DIFFERENCES
+        self.drift.0.len() == MAX_DEVIATIONS
     }
 }
 
@@ -176,14 +212,14 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_> {
             let member = &self.members[index];
             let is_duplicate = std::mem::replace(&mut seen[index], true);
             if is_duplicate {
-                self.comparison.at(member.name, Comparison::report);
+                self.comparison.at(member.name, |comparison| comparison.report("appears more than once"));
             } else if member.required || value.get() != "null" {
                 self.comparison.at(member.name, |comparison| comparison.compare(member.shape, value.get()));
             }
         }
         for (member, seen) in self.members.iter().zip(seen) {
             if member.required && !seen {
-                self.comparison.at(member.name, Comparison::report);
+                self.comparison.at(member.name, |comparison| comparison.report("is required"));
             }
         }
         Ok(())

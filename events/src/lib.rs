@@ -29,7 +29,7 @@
 //! | [`catalogue`] | the event types and object names that Scalekit publishes |
 //! | [`detail`] | [`Detail`](detail::Detail), the `detail` of an EventBridge event |
 //! | [`data`] | [`Data`](data::Data), with one type for each family of event types |
-//! | [`drift`] | [`Drift`](drift::Drift), the differences between an event's `data` and what [`Data`](data::Data) declares for its type |
+//! | [`drift`] | [`Drift`](drift::Drift), where an event differs from the format that Scalekit publishes |
 //! | [`timestamp`] | RFC 3339 date-times |
 //! | `schemas` | JSON Schema and OpenAPI documents of the events; needs the feature `schemas` |
 

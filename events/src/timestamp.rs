@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// It should be an RFC 3339 date-time with up to nanosecond precision, but deserializing it doesn't check that.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema), schemars(inline, extend("format" = "date-time")))]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(transparent)]
 pub struct Timestamp(String);
 

@@ -192,8 +192,8 @@ def violating() -> Event:
     return signed(body(id=1))
 
 
-def drifting() -> Event:
-    return signed(body(data={"id": 1}))
+def drifting(**members: Any) -> Event:
+    return signed(body(**members))
 
 
 def with_other_header_names() -> Event:
@@ -408,7 +408,21 @@ def an_authentic_delivery_that_is_too_large_for_the_queue(resources: ExitStack) 
 @scenario("Drift")
 def an_event_whose_data_differs_from_the_catalogue(resources: ExitStack) -> Deployment:
     stack = Deployment(resources)
-    stack.minute(real(), drifting())
+    stack.minute(real(), drifting(data={"id": 1}))
+    return stack
+
+
+@scenario("Drift")
+def an_event_with_an_empty_display_name(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources)
+    stack.minute(real(), drifting(display_name=""))
+    return stack
+
+
+@scenario("AuthenticRefused", "DeadLetters")
+def an_event_with_an_empty_display_name_and_strict_validation(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources, VALIDATION="strict")
+    stack.minute(real(), drifting(display_name=""))
     return stack
 
 
@@ -456,7 +470,7 @@ def a_panic(resources: ExitStack) -> Deployment:
 
 @scenario("Faults", "Errors")
 def a_wrong_configuration(resources: ExitStack) -> Deployment:
-    stack = Deployment(resources, UNKNOWN_EVENTS="perhaps")
+    stack = Deployment(resources, VALIDATION="perhaps")
     stack.minutes(3, real)
     return stack
 

@@ -130,6 +130,24 @@ def test_the_python_bindings_refuse_an_event_of_another_type_or_without_a_requir
     assert others == [{"refused": fields} for fields in refused]
 
 
+def test_the_python_bindings_accept_what_a_real_sender_leaves_out_and_refuse_wrong_json_types(directory: Path) -> None:
+    events = [event for _, event, _ in page.deviations()]
+
+    for (description, sent, is_accepted), made in zip(page.deviations(), read(directory, *events), strict=True):
+        assert made == {"event": sent} if is_accepted else "refused" in made, description
+
+
+def test_the_python_bindings_declare_types(directory: Path) -> None:
+    """The types of optional members don't become `Any`."""
+    printed = python(
+        directory,
+        "from scalekit_events import OrganizationSsoEnabled as Detail\n"
+        "for name in ('organization_id', 'display_name', 'data'):\n"
+        "    print(str(Detail.model_fields[name].annotation).replace('scalekit_events.', ''))",
+    )
+    assert printed.splitlines() == ["str | None", "str | None", "Connection | None"]
+
+
 def test_the_python_example_runs(directory: Path) -> None:
     handler, call = page.blocks(section("Python"), "python")
     (directory / "handler.py").write_text(handler)

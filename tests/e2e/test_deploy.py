@@ -150,7 +150,7 @@ def test_a_refused_delivery_goes_to_the_dead_letter_queue_and_a_redrive_forwards
         event = example("organization.updated") | {"type": "organization.renamed"}
 
         # The function refuses this unknown type only while it has this setting.
-        with stack.function_environment(UNKNOWN_EVENTS="reject"):
+        with stack.function_environment(VALIDATION="strict"):
             assert problem(stack.deliver(SECRET, body(event))) == (400, "contract-violation")
             wait_until(lambda: count(stack, "DeadLetterQueueUrl") == 1)
 

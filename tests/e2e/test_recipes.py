@@ -1,6 +1,6 @@
 """Tests the recipes for TypeScript and Go of the page on typed consumers, and the AsyncAPI document. The commands and the
-examples are those of the page. `test_bindings.py` tests the recipes for Python, and the crate's documentation tests the
-one for Rust."""
+examples are those of the page. Of the recipes for Java and C#, only the generated types are tested. `test_bindings.py`
+tests the recipes for Python, and the crate's documentation tests the one for Rust."""
 
 from __future__ import annotations
 
@@ -54,15 +54,17 @@ CALL_HANDLERS = """
 import { readFileSync } from "node:fs";
 import { handler } from "./handler.ts";
 import { handler as validating } from "./validated.ts";
+import { z } from "zod";
 
 const event = JSON.parse(readFileSync(0, "utf8"));
 const invalid = structuredClone(event);
 invalid.detail.data.id = null;
-const issues = await validating(invalid).catch((error) => error.issues.map((issue) => issue.path.join(".")));
+const tree = await validating(invalid).catch((error) => z.treeifyError(error));
+const issues = tree.properties.detail.properties.data.properties.id.errors;
 console.log(JSON.stringify([await handler(event), await validating(event), issues]));
 """
 
-# Reads an event from each line, and writes it again.
+# Reads an event from each line, and writes it again, or `null` if it can't be read.
 GO_MAIN = """package main
 
 import (
@@ -92,11 +94,11 @@ func main() {
 		event, err := copy(lines.Bytes())
 		if err == nil && len(os.Args) > 1 {
 			err = handle(lines.Bytes())
-		} else {
+		} else if err == nil {
 			fmt.Println(string(event))
 		}
 		if err != nil {
-			panic(err)
+			fmt.Println("null")
 		}
 	}
 }
@@ -168,6 +170,15 @@ def typescript(directory: Path) -> Path:
     return directory
 
 
+def type_check(directory: Path, *files: str) -> str:
+    """What TypeScript prints about the files: their errors."""
+    options = "--noEmit --strict --module esnext --moduleResolution bundler"
+    assert options.removeprefix("--noEmit ") in section("Validation with zod")
+    tsc = CONSUMERS / "node_modules" / "typescript" / "bin" / "tsc"
+    done = subprocess.run([NODE, tsc, *options.split(), *files], cwd=directory, capture_output=True, text=True)
+    return done.stdout
+
+
 def test_the_typescript_declarations_accept_every_event(typescript: Path) -> None:
     events = "".join(f"export const e{i}: ScalekitEvent = {json.dumps(it)};\n" for i, it in enumerate(DELIVERED.values()))
     (typescript / "events.ts").write_text(f'import type {{ ScalekitEvent }} from "./scalekit";\n{events}')
@@ -175,23 +186,28 @@ def test_the_typescript_declarations_accept_every_event(typescript: Path) -> Non
         'import type { OrganizationSsoEnabledEvent } from "./types/organization.sso_enabled.schema";\n'
         'export const name = (event: OrganizationSsoEnabledEvent): number | undefined => event.detail.data?.id;\n'
     )
-    options = "--noEmit --strict --module esnext --moduleResolution bundler"
-    assert options.removeprefix("--noEmit ") in section("Validation with zod")
-    done = subprocess.run(
-        [NODE, CONSUMERS / "node_modules" / "typescript" / "bin" / "tsc", *options.split()]
-        + ["handler.ts", "validated.ts", "events.ts", "wrong.ts"],
-        cwd=typescript,
-        capture_output=True,
-        text=True,
-    )
-    errors = re.findall(r"^(\S+)\(\d+,\d+\): error (TS\d+)", done.stdout, re.MULTILINE)
-    assert errors == [("wrong.ts", "TS2322")], done.stdout
+    printed = type_check(typescript, "handler.ts", "validated.ts", "events.ts", "wrong.ts")
+    errors = re.findall(r"^(\S+)\(\d+,\d+\): error (TS\d+)", printed, re.MULTILINE)
+    assert errors == [("wrong.ts", "TS2322")], printed
+
+
+def test_the_typescript_declarations_accept_what_a_real_sender_leaves_out_and_no_wrong_json_types(
+    typescript: Path,
+) -> None:
+    lines = ['import type { ScalekitEvent } from "./scalekit";']
+    for number, (description, event, is_accepted) in enumerate(page.deviations()):
+        # The directive is an error itself if the line after it has none.
+        lines.append(f"// {description}" if is_accepted else f"// @ts-expect-error {description}")
+        lines.append(f"export const e{number}: ScalekitEvent = {json.dumps(event)};")
+    (typescript / "deviations.ts").write_text("\n".join(lines))
+    assert type_check(typescript, "deviations.ts") == ""
 
 
 def test_the_typescript_handlers_run(typescript: Path) -> None:
     data = DELIVERED[EXAMPLE]["detail"]["data"]
     expected = f"{data['id']} of {data['provider']}"
-    assert node(typescript, CALL_HANDLERS, DELIVERED[EXAMPLE]) == [expected, expected, ["detail.data.id"]]
+    issue = "Invalid input: expected string, received null"
+    assert node(typescript, CALL_HANDLERS, DELIVERED[EXAMPLE]) == [expected, expected, [issue]]
     called = subprocess.run([NODE, "call.ts"], cwd=typescript, capture_output=True, text=True, check=True)
     assert called.stdout == f"{expected}\n"
 
@@ -202,6 +218,13 @@ def test_zod_reads_and_writes_every_event_unchanged(directory: Path) -> None:
     unknown = DELIVERED[EXAMPLE] | {"detail-type": "organization.sso_paused"}
     events = [*DELIVERED.values(), later]
     assert node(directory, VALIDATE_WITH_ZOD, [*events, unknown]) == [*events, None]
+
+
+def test_zod_accepts_what_a_real_sender_leaves_out_and_refuses_wrong_json_types(directory: Path) -> None:
+    rows = [*page.deviations()]
+    results = node(directory, VALIDATE_WITH_ZOD, [event for _, event, _ in rows])
+    for (description, event, is_accepted), result in zip(rows, results, strict=True):
+        assert result == (event if is_accepted else None), description
 
 
 def test_the_go_structs_read_and_write_every_event(directory: Path) -> None:
@@ -238,6 +261,23 @@ def test_the_go_structs_read_and_write_every_event(directory: Path) -> None:
 
     written = [json.loads(line) for line in consumer(events=[*DELIVERED.values()]).splitlines()]
     assert without_null(written) == without_null([*DELIVERED.values()])
+    rows = [*page.deviations()]
+    written = [json.loads(line) for line in consumer(events=[event for _, event, _ in rows]).splitlines()]
+    for (description, event, is_accepted), result in zip(rows, written, strict=True):
+        assert without_null(result) == (without_null(event) if is_accepted else None), description
     detail = DELIVERED[EXAMPLE]["detail"]
     printed = consumer("handle", events=[DELIVERED[EXAMPLE]])
     assert printed == f"{detail['id']} {detail['data']['id']} {detail['data']['provider']}\n"
+
+
+def test_the_java_and_csharp_classes_declare_types(directory: Path) -> None:
+    """The types of optional members don't become `Object` or `object`."""
+    for language in ("Java", "C#"):
+        [generate] = page.blocks(section(language), "sh")
+        run(generate, directory)
+    java = (directory / "com" / "example" / "scalekit" / "OrganizationDirectoryEnabled.java").read_text()
+    fields = dict(reversed(field) for field in re.findall(r"private (\S+) (\w+);", java))
+    assert [fields[name] for name in ("organizationID", "displayName", "data")] == ["String", "String", "Directory"]
+    csharp = (directory / "Scalekit.cs").read_text().split("class OrganizationDirectoryEnabled\n")[1]
+    properties = dict(reversed(it) for it in re.findall(r"public (\S+) (\w+) {", csharp.split("class ")[0]))
+    assert [properties[name] for name in ("OrganizationId", "DisplayName", "Data")] == ["string", "string", "Directory"]

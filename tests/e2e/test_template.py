@@ -111,6 +111,15 @@ SITUATIONS: dict[str, tuple[Situation, dict[str, int]]] = {
     "forwarded": (Situation([DELIVERY]), ACCEPTED),
     "outside the catalogue": (Situation([delivery(type="role.renamed")]), ACCEPTED | {"Uncatalogued": 1}),
     "data that differs from the catalogue": (Situation([delivery(data={"id": 1})]), ACCEPTED | {"Drift": 1}),
+    "no data": (Situation([delivery(data=None)]), ACCEPTED | {"Drift": 1}),
+    "a long id and an empty display name": (
+        Situation([delivery(id=f"evt_{'1' * 36}", display_name="")]),
+        ACCEPTED | {"Drift": 1},
+    ),
+    "an empty display name, strictly": (
+        Situation([delivery(display_name="")], variables={"VALIDATION": "strict"}),
+        REFUSED | {"NotAccepted": 1},
+    ),
     "forwarded from the queue": (Situation([batch([PARKED, PARKED])]), {"Forwarded": 2}),
     "parked": (Situation([DELIVERY], replies={"PutEvents": DENIED}), {"Parked": 1, "Accepted": 1}),
     "failed": (
@@ -137,7 +146,7 @@ SITUATIONS: dict[str, tuple[Situation, dict[str, int]]] = {
     "an unreadable secret": (Situation(replies={"AWSCURRENT": DENIED}), {"SecretTrouble": 1}),
     "a secret with a malformed key": (Situation(secret=f"{SECRET} whsec_short"), {"SecretTrouble": 1}),
     "an unreadable previous secret": (Situation(replies={"AWSPREVIOUS": DENIED}), {"SecretTrouble": 1}),
-    "a wrong configuration": (Situation(variables={"UNKNOWN_EVENTS": "perhaps"}), {"Fault": 2}),
+    "a wrong configuration": (Situation(variables={"VALIDATION": "perhaps"}), {"Fault": 2}),
     "no such bus": (Situation(replies={"DescribeEventBus": NOT_FOUND}), {"Fault": 1}),
     "an unknown invocation": (Situation([{"what": "is this?"}]), {}),
 }

@@ -2,6 +2,7 @@
 //! that only this change can be the reason for the answer. Answers that depend on the bus or the queue are tested in
 //! [`crate::faults`], and those that depend on Secrets Manager in [`crate::secrets`].
 
+use scalekit_eventbridge::event::Validation;
 use serde_json::{Value, json};
 
 use test_support::SignedDelivery;
@@ -43,12 +44,12 @@ async fn a_valid_delivery_is_forwarded_from_every_transport() {
 #[tokio::test]
 async fn the_detail_is_the_body_byte_for_byte() {
     let body = "\t{\"spec_version\":\"1\",\r\n \"b\":1.10000000000000000000001e-7, \"b\":\"\\u00e9é\\/\u{2028}\u{7f}\",\"id\":\"evt_1\",\
-        \"type\":\"a.b\",\"object\":\"O\",\"environment_id\":\"env_1\",\"occurred_at\":\"1969-12-31T23:59:59.25Z\"} \n";
+        \"type\":\"a.b\",\"object\":\"O\",\"environment_id\":\"env_1\",\"occurred_at\":\"1970-01-01T00:59:59.25+00:59\"} \n";
     let app = App::start().await;
     assert_eq!(app.deliver(&signed(body).function_url()).await.status, 200);
     let entries = app.bus.entries();
     assert_eq!(entries[0]["Detail"], json!(body));
-    assert_eq!(entries[0]["Time"], json!(-0.75));
+    assert_eq!(entries[0]["Time"], json!(59.25));
 }
 
 #[tokio::test]
@@ -173,24 +174,72 @@ async fn a_delivery_exactly_at_a_limit_is_forwarded() {
 
 #[tokio::test]
 async fn all_violations_are_reported_at_once_each_with_a_pointer() {
-    let app = App::start().await;
-    let body = r#"{"spec_version":"1\n","id":null,"type":"organization","object":"","occurred_at":"now","id":"evt_1","organization_id":"org_😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀😀","display_name":7,"data":null}"#;
-    let answer = app.deliver(&signed(body).function_url()).await;
+    let mut app = App::start().await;
+    let body = format!(
+        r#"{{"spec_version":"1\n","id":null,"type":"organization","object":"","occurred_at":"now","id":"evt_1","organization_id":"org_{}","display_name":7,"data":null}}"#,
+        "😀".repeat(29)
+    );
+    let essential = [
+        json!({"pointer": "/spec_version", "detail": "must be one or more digits"}),
+        json!({"pointer": "/id", "detail": "appears more than once"}),
+        json!({"pointer": "/type", "detail": "must be two or more words of `a-z`, `0-9` and `_` joined by `.`, at most 128 characters in all"}),
+        json!({"pointer": "/object", "detail": "must be 1 to 64 characters of `A-Z`, `a-z`, `0-9` and `_`"}),
+        json!({"pointer": "/environment_id", "detail": "is required"}),
+        json!({"pointer": "/occurred_at", "detail": "must be an RFC 3339 date-time"}),
+    ];
+    let informational = [
+        json!({"pointer": "/organization_id", "detail": "must be 1 to 32 characters long"}),
+        json!({"pointer": "/display_name", "detail": "must be a string"}),
+        json!({"pointer": "/data", "detail": "must be an object"}),
+    ];
+    let answer = app.deliver(&signed(&body).function_url()).await;
+    assert_eq!(answer.code(), "contract-violation");
+    assert_eq!(answer.problem["errors"], json!(essential), "an informational member is no reason to refuse an event");
+
+    app.function.policy.validation = Validation::Strict;
+    let answer = app.deliver(&signed(&body).function_url()).await;
+    assert_eq!(answer.code(), "contract-violation");
+    assert_eq!(answer.problem["errors"], json!([&essential[..], &informational[..]].concat()));
+}
+
+#[tokio::test]
+async fn strict_validation_reports_what_differs_from_the_published_format() {
+    let mut app = App::start().await;
+    app.function.policy.validation = Validation::Strict;
+    let event = json!({
+        "spec_version": "1",
+        "id": "evt_3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+        "type": "organization.directory.user_created",
+        "object": "Starship",
+        "environment_id": format!("env_{}", "x".repeat(29)),
+        "occurred_at": "2025-10-14T09:29:27Z",
+        "organization_id": "",
+        "display_name": "",
+        "data": {"id": "user_1", "active": "secret", "groups": {}, "address": {"country": 49}, "custom": "secret"},
+    });
+    let answer = app.deliver(&signed(event.to_string()).function_url()).await;
     assert_eq!(answer.code(), "contract-violation");
     assert_eq!(
         answer.problem["errors"],
         json!([
-            {"pointer": "/spec_version", "detail": "must be one or more digits"},
-            {"pointer": "/id", "detail": "appears more than once"},
-            {"pointer": "/type", "detail": "must be two or more words of `a-z`, `0-9` and `_` joined by `.`, at most 128 characters in all"},
-            {"pointer": "/object", "detail": "must be 1 to 64 characters of `A-Z`, `a-z`, `0-9` and `_`"},
-            {"pointer": "/environment_id", "detail": "is required"},
-            {"pointer": "/occurred_at", "detail": "must be an RFC 3339 date-time"},
+            {"pointer": "/id", "detail": "must be 1 to 32 characters long"},
+            {"pointer": "/object", "detail": "`Starship` is not in the catalogue of objects"},
+            {"pointer": "/environment_id", "detail": "must be 1 to 32 characters long"},
+            {"pointer": "/organization_id", "detail": "must start with `org_`"},
             {"pointer": "/organization_id", "detail": "must be 1 to 32 characters long"},
-            {"pointer": "/display_name", "detail": "must be a string"},
-            {"pointer": "/data", "detail": "must be an object"},
+            {"pointer": "/display_name", "detail": "must be 1 to 200 characters long"},
+            {"pointer": "/data/active", "detail": "must be true or false"},
+            {"pointer": "/data/address/country", "detail": "must be a string"},
+            {"pointer": "/data/groups", "detail": "must be an array"},
+            {"pointer": "/data/id", "detail": "must start with `diruser_`"},
+            {"pointer": "/data/organization_id", "detail": "is required"},
         ])
     );
+    let pointers = answer.problem["errors"].as_array().unwrap().iter().map(|it| it["pointer"].as_str().unwrap());
+    let line = &app.lines()[0];
+    assert_eq!((&line["outcome"], line.get("drift"), line.get("event_id")), (&json!("refused"), None, None));
+    assert!(pointers.into_iter().all(|pointer| line["error"].as_str().unwrap().contains(pointer)), "{line}");
+    assert!(!app.log().contains("secret") && !answer.problem.to_string().contains("secret"), "{line}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Tests that the validation of events implements section 2 of the contract. The rules are implemented here a second
-//! time, as a JSON Schema and as date arithmetic, and both implementations must find the same invalid members in every
-//! event.
+//! time, as JSON Schemas and as date arithmetic, and both implementations must refuse the same events and find the same
+//! invalid members in every event.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use proptest::{
     test_runner::{FileFailurePersistence, TestRunner},
 };
 use scalekit_eventbridge::{
-    event::{Event, EventError, Malformed, UnknownEvents},
+    event::{Event, EventError, Malformed, Validation},
     problem::Problem,
     signature::Delivery,
 };
@@ -26,34 +26,40 @@ use crate::support::app::{App, BODY, NOW, at, key, signed};
 
 pub mod calendar;
 pub mod events;
+#[allow(dead_code, reason = "the tests of the events use more of it")]
+#[path = "../../events/tests/suite/support/published.rs"]
+mod published;
 mod schema;
 
-const POLICIES: [UnknownEvents; 2] = [UnknownEvents::Forward, UnknownEvents::Reject];
+const VALIDATIONS: [Validation; 2] = [Validation::Tolerant, Validation::Strict];
 
 /// Parses a signed body, and calls `then` with the event.
-fn with_event<T>(body: &[u8], unknown: UnknownEvents, then: impl FnOnce(&Event<'_>) -> T) -> Result<T, EventError> {
+fn with_event<T>(body: &[u8], validation: Validation, then: impl FnOnce(&Event<'_>) -> T) -> Result<T, EventError> {
     let key = key();
     let timestamp = NOW.to_string();
     let signature = key.sign("msg_1", &timestamp, body);
     let delivery = Delivery::new(Some("msg_1"), Some(&timestamp), Some(&signature), body).unwrap();
     let verified = delivery.verify(&[key], at(NOW), Duration::ZERO).unwrap();
-    Event::parse(&verified, unknown, None).map(|event| then(&event))
+    Event::parse(&verified, validation, None).map(|event| then(&event))
 }
 
-/// The pointers of all invalid members.
-fn faults(body: &[u8], unknown: UnknownEvents) -> Result<BTreeSet<String>, Malformed> {
-    match with_event(body, unknown, |_| ()) {
-        Ok(()) => Ok(BTreeSet::new()),
-        Err(EventError::Malformed(malformed)) => Err(malformed),
-        Err(EventError::Violations(violations)) => {
+/// The pointers of the drift with which an event is forwarded, or of the violations because of which it is refused.
+fn judge(body: &[u8], validation: Validation) -> Result<BTreeSet<String>, BTreeSet<String>> {
+    let drift = |event: &Event<'_>| event.drift().pointers().into_iter().map(str::to_owned).collect();
+    with_event(body, validation, drift).map_err(|error| match error {
+        EventError::Malformed(malformed) => panic!("{malformed}"),
+        EventError::Violations(violations) => {
             assert_ne!(violations, [], "an event was refused without a violation");
-            Ok(violations.into_iter().map(|violation| violation.pointer.to_owned()).collect())
+            violations.into_iter().map(|violation| violation.pointer.into_owned()).collect()
         }
-    }
+    })
 }
 
 fn malformed(body: &[u8]) -> Option<Malformed> {
-    faults(body, UnknownEvents::Forward).err()
+    match with_event(body, Validation::Tolerant, |_| ()) {
+        Err(EventError::Malformed(malformed)) => Some(malformed),
+        _ => None,
+    }
 }
 
 /// The byte offset of the reported line and column, which may be the end of the body, or `None` if the body has no such
@@ -75,16 +81,14 @@ proptest! {
     #![proptest_config(cases(2500))]
 
     #[test]
-    fn validation_agrees_with_the_json_schema_on_every_member((text, repeated) in events::texts()) {
+    fn validation_agrees_with_the_json_schemas_on_every_member((text, repeated) in events::texts()) {
         let value: Value = serde_json::from_str(&text).unwrap();
-        for unknown in POLICIES {
-            let mut expected = schema::faults(&value, unknown);
-            // A schema only sees the last of several members with one name, so the repetition itself is added here.
-            expected.extend(repeated.iter().map(|name| format!("/{name}")));
-            prop_assert_eq!(faults(text.as_bytes(), unknown), Ok(expected), "{:?}: {}", unknown, text);
+        for validation in VALIDATIONS {
+            let expected = schema::judge(&value, &repeated, validation);
+            prop_assert_eq!(judge(text.as_bytes(), validation), expected, "{:?}: {}", validation, text);
         }
         // The members of a valid event must have the values that are in the text.
-        let _ = with_event(text.as_bytes(), UnknownEvents::Forward, |event| {
+        let _ = with_event(text.as_bytes(), Validation::Tolerant, |event| {
             let member = |name: &str| value[name].as_str();
             let occurred_at = event.occurred_at();
             assert_eq!(event.body(), text);
@@ -117,21 +121,25 @@ proptest! {
 #[test]
 fn generated_events_break_each_rule_often_enough() {
     let mut runner = TestRunner::deterministic();
-    let mut seen: BTreeMap<BTreeSet<String>, usize> = BTreeMap::new();
-    for _ in 0..1000 {
+    let mut seen: BTreeMap<Result<BTreeSet<String>, BTreeSet<String>>, usize> = BTreeMap::new();
+    let mut drift_in_data = 0;
+    for _ in 0..2000 {
         let (text, repeated) = events::texts().new_tree(&mut runner).unwrap().current();
         if repeated.is_empty() {
             let event = serde_json::from_str(&text).unwrap();
-            *seen.entry(schema::faults(&event, UnknownEvents::Forward)).or_default() += 1;
+            let judged = schema::judge(&event, &[], Validation::Tolerant);
+            let is_in_data = |pointers: &BTreeSet<String>| pointers.iter().all(|it| it.starts_with("/data/"));
+            drift_in_data += usize::from(judged.as_ref().is_ok_and(|drift| !drift.is_empty() && is_in_data(drift)));
+            *seen.entry(judged).or_default() += 1;
         }
     }
-    assert!(seen[&BTreeSet::new()] >= 100, "there are too few valid events: {seen:?}");
-    for name in schema::MEMBERS {
-        let alone = BTreeSet::from([format!("/{name}")]);
-        assert!(
-            seen.get(&alone).is_some_and(|count| *count >= 3),
-            "{name} is too rarely the only invalid member: {seen:?}"
-        );
+    assert!(seen[&Ok(BTreeSet::new())] >= 100, "there are too few valid events: {seen:?}");
+    assert!(drift_in_data >= 50, "there are too few events with drift in `data`: {seen:?}");
+    let alone = |name: &&str| BTreeSet::from([format!("/{name}")]);
+    let essential = schema::MEMBERS[..6].iter().map(|name| Err(alone(name)));
+    let informational = ["id", "environment_id", "organization_id", "display_name", "data"];
+    for one in essential.chain(informational.iter().map(|name| Ok(alone(name)))) {
+        assert!(seen.get(&one).is_some_and(|count| *count >= 3), "{one:?} is too rare: {seen:?}");
     }
 }
 
@@ -173,15 +181,33 @@ fn filled(prefix: &str, length: usize, filler: &str) -> String {
     quoted(&prefix.chars().chain(filler.chars().cycle()).take(length).collect::<String>())
 }
 
-#[tokio::test]
-async fn each_rule_is_applied_exactly_at_its_limit() {
-    const NONE: &[&str] = &[];
-    let mut rows: Vec<(&str, String, &[&str])> = Vec::new();
-    let mut row = |why, body, faults| rows.push((why, body, faults));
+/// What becomes of an event. The pointers are those of the members that deviate.
+#[derive(Debug, Clone)]
+enum Expected {
+    /// It has no drift, and is always forwarded.
+    Valid,
+    /// It is forwarded with drift, and refused with strict validation.
+    Drift(&'static [&'static str]),
+    /// It is always refused.
+    Refused(&'static [&'static str]),
+}
 
-    row("a minimal event", text(MEMBERS), NONE);
-    row("no members", "{}".into(), &["/environment_id", "/id", "/object", "/occurred_at", "/spec_version", "/type"]);
-    for ((name, value), fault) in MEMBERS.into_iter().zip([
+type Row = (&'static str, String, Expected);
+
+/// Members that are missing, have another JSON type or appear twice.
+fn presence_and_json_types() -> Vec<Row> {
+    use Expected::{Drift, Refused, Valid};
+
+    let mut rows = Vec::new();
+    let mut row = |why, body, expected| rows.push((why, body, expected));
+
+    row("a minimal event", text(MEMBERS), Valid);
+    row(
+        "no members",
+        "{}".into(),
+        Refused(&["/environment_id", "/id", "/object", "/occurred_at", "/spec_version", "/type"]),
+    );
+    for ((name, value), pointer) in MEMBERS.into_iter().zip([
         &["/spec_version"],
         &["/id"],
         &["/type"],
@@ -189,100 +215,182 @@ async fn each_rule_is_applied_exactly_at_its_limit() {
         &["/environment_id"],
         &["/occurred_at"],
     ]) {
-        row("a required member that is missing", valid_without(name), fault);
-        row("a required member that is null", valid_but(name, "null"), fault);
-        row("a required member that is a number", valid_but(name, "1"), fault);
-        row("a required member that is a number too large for a float", valid_but(name, "1e999"), fault);
-        row("a required member that is an array of its valid value", valid_but(name, &format!("[{value}]")), fault);
-        row("a required member that is an object", valid_but(name, "{}"), fault);
-        row("a required member that is true", valid_but(name, "true"), fault);
-        row("a required member that is empty", valid_but(name, r#""""#), fault);
-        row("a required member with half of a surrogate pair", valid_but(name, r#""evt_\ud83d""#), fault);
-        row("a required member that appears twice with the same value", valid_and(name, value), fault);
+        let invalid = |value: &str| valid_but(name, value);
+        row("a required member that is missing", valid_without(name), Refused(pointer));
+        row("a required member that is null", invalid("null"), Refused(pointer));
+        row("a required member that is a number", invalid("1"), Refused(pointer));
+        row("a required member that is a number too large for a float", invalid("1e999"), Refused(pointer));
+        row("a required member that is an array of its valid value", invalid(&format!("[{value}]")), Refused(pointer));
+        row("a required member that is an object", invalid("{}"), Refused(pointer));
+        row("a required member that is true", invalid("true"), Refused(pointer));
+        row("a required member that is empty", invalid(r#""""#), Refused(pointer));
+        row("a required member with half of a surrogate pair", invalid(r#""evt_\ud83d""#), Refused(pointer));
+        row("a required member that appears twice with the same value", valid_and(name, value), Refused(pointer));
     }
-    for (name, fault) in [("organization_id", &["/organization_id"]), ("display_name", &["/display_name"])] {
-        row("an optional member that is null", valid_but(name, "null"), fault);
-        row("an optional member that is a number", valid_but(name, "1"), fault);
-        row("an optional member that is empty", valid_but(name, r#""""#), fault);
+    for (name, pointer) in [("organization_id", &["/organization_id"]), ("display_name", &["/display_name"])] {
+        let invalid = |value: &str| valid_but(name, value);
+        row("an optional member that is null", invalid("null"), Drift(pointer));
+        row("an optional member that is a number", invalid("1"), Drift(pointer));
+        row("an optional member that is an object", invalid("{}"), Drift(pointer));
+        row("an optional member that is empty", invalid(r#""""#), Drift(pointer));
+        row("an optional member with half of a surrogate pair", invalid(r#""org_\ud83d""#), Drift(pointer));
+        let twice = valid_and(name, &format!(r#""org_1","{name}":"org_1""#));
+        row("an optional member that appears twice with the same value", twice, Refused(pointer));
     }
-    row("a repeated display_name", valid_and("display_name", r#""a","display_name":"a""#), &["/display_name"]);
 
-    row("data that is null", valid_but("data", "null"), &["/data"]);
-    row("data that is an array", valid_but("data", "[{}]"), &["/data"]);
-    row("data that is a string", valid_but("data", r#""{}""#), &["/data"]);
-    row("data that appears twice", valid_and("data", r#"{},"data":{}"#), &["/data"]);
-    row("data that is an empty object", valid_but("data", "{}"), NONE);
-    row("data with a member that appears twice", valid_but("data", r#"{"id":1,"id":2}"#), NONE);
-    row("data that many JSON parsers reject", valid_but("data", r#"{"a":1e999,"b":"\ud83d"}"#), NONE);
+    row("data that is null", valid_but("data", "null"), Drift(&["/data"]));
+    row("data that is an array", valid_but("data", "[{}]"), Drift(&["/data"]));
+    row("data that is a string", valid_but("data", r#""{}""#), Drift(&["/data"]));
+    row("data that appears twice", valid_and("data", r#"{},"data":{}"#), Refused(&["/data"]));
+    row("data that appears twice, first as null", valid_and("data", r#"null,"data":{}"#), Refused(&["/data"]));
+    let incomplete = &["/data/user", "/data/user_session"];
+    row("data without its required members", valid_but("data", "{}"), Drift(incomplete));
+    let complete = |user| valid_but("data", &format!(r#"{{"user_session":{{}},"user":{user}}}"#));
+    row("data with its required members", complete("{}"), Valid);
+    row("data with a member of the wrong type", complete("[]"), Drift(&["/data/user"]));
+    row(
+        "data with a nested member that is not a time",
+        complete(r#"{"create_time":""}"#),
+        Drift(&["/data/user/create_time"]),
+    );
+    row("data with a member that appears twice", complete(r#"{},"user":{}"#), Drift(&["/data/user"]));
+    row("data with an unknown member that appears twice", complete(r#"{},"new":1,"new":2"#), Valid);
+    row("data that many JSON parsers reject", complete(r#"{"a":1e999,"b":"\ud83d"}"#), Valid);
+
+    row("a member name with an escape", valid_without("id").replace('{', r#"{"\u0069d":"evt_1","#), Valid);
+    row("an id repeated with an escaped name", valid_and(r"\u0069d", r#""evt_1""#), Refused(&["/id"]));
+    row("data repeated with an escaped name", valid_and("data", r#"{},"dat\u0061":{}"#), Refused(&["/data"]));
+    row("an id that appears three times", valid_and("id", r#""evt_1","id":"evt_1""#), Refused(&["/id"]));
+    let first_invalid = valid_without("id").replace('{', r#"{"id":1,"id":"evt_1","#);
+    row("an invalid id before a valid one", first_invalid, Refused(&["/id"]));
+    row("repeated unknown members", valid_and("Id", r#"1,"Id":2,"":3,"":4,"data ":5,"type\u0000":6"#), Valid);
+    rows
+}
+
+/// Strings at the limits of the rules.
+fn strings() -> Vec<Row> {
+    use Expected::{Drift, Refused, Valid};
+
+    let mut rows = Vec::new();
+    let mut row = |why, body, expected| rows.push((why, body, expected));
 
     for version in ["0", "007", "99999999999999999999999"] {
-        row("a spec_version of digits", valid_but("spec_version", &quoted(version)), NONE);
+        row("a spec_version of digits", valid_but("spec_version", &quoted(version)), Valid);
     }
     for version in ["1\n", "\n1", " 1", "1 ", "+1", "-1", "1.0", "1a", "\u{661}", "\u{ff11}", "1\0"] {
-        row("a spec_version with a non-digit", valid_but("spec_version", &quoted(version)), &["/spec_version"]);
+        row(
+            "a spec_version with a non-digit",
+            valid_but("spec_version", &quoted(version)),
+            Refused(&["/spec_version"]),
+        );
     }
 
-    for (name, prefix, fault) in [
-        ("id", "evt_", &["/id"]),
-        ("environment_id", "env_", &["/environment_id"]),
-        ("organization_id", "org_", &["/organization_id"]),
+    let organization: fn(_) -> _ = Drift;
+    for (name, prefix, pointer, without_prefix) in [
+        ("id", "evt_", &["/id"], Refused as fn(_) -> _),
+        ("environment_id", "env_", &["/environment_id"], Refused),
+        ("organization_id", "org_", &["/organization_id"], organization),
     ] {
-        row("an id that consists of its prefix", valid_but(name, &quoted(prefix)), NONE);
-        row("an id of 32 characters", valid_but(name, &filled(prefix, 32, "x")), NONE);
-        row("an id of 32 characters, most of them of 4 bytes", valid_but(name, &filled(prefix, 32, "😀")), NONE);
-        row("an id of 33 characters", valid_but(name, &filled(prefix, 33, "x")), fault);
-        row("an id of 33 characters in 19 graphemes", valid_but(name, &filled(prefix, 33, "e\u{301}")), fault);
-        row("an id of one character", valid_but(name, &filled(prefix, 1, "")), fault);
-        row("an id with its prefix in upper case", valid_but(name, &quoted(&prefix.to_uppercase())), fault);
-        row("an id with a space before its prefix", valid_but(name, &quoted(&format!(" {prefix}1"))), fault);
-        row("an id with the prefix of another kind of id", valid_but(name, &quoted("dom_1")), fault);
+        let with = |text: &str| valid_but(name, &quoted(text));
+        row("an id that consists of its prefix", with(prefix), Valid);
+        row("an id of 32 characters", valid_but(name, &filled(prefix, 32, "x")), Valid);
+        row("an id of 32 characters, most of them of 4 bytes", valid_but(name, &filled(prefix, 32, "😀")), Valid);
+        row("an id of 33 characters", valid_but(name, &filled(prefix, 33, "x")), Drift(pointer));
+        row("an id of 33 characters in 19 graphemes", valid_but(name, &filled(prefix, 33, "e\u{301}")), Drift(pointer));
+        row("an id of 100,000 characters", valid_but(name, &filled(prefix, 100_000, "x")), Drift(pointer));
+        row("an id of one character", valid_but(name, &filled(prefix, 1, "")), without_prefix(pointer));
+        row("an id with its prefix in upper case", with(&prefix.to_uppercase()), without_prefix(pointer));
+        row("an id with a space before its prefix", with(&format!(" {prefix}1")), without_prefix(pointer));
+        row("an id with the prefix of another kind of id", with("dom_1"), without_prefix(pointer));
+        row("an id of 33 characters without its prefix", with(&"x".repeat(33)), without_prefix(pointer));
     }
-    row("a display_name of 200 characters of 4 bytes", valid_but("display_name", &filled("", 200, "😀")), NONE);
-    row("a display_name of 201 characters", valid_but("display_name", &filled("", 201, "x")), &["/display_name"]);
-    row("a display_name with a line break", valid_but("display_name", r#""\n""#), NONE);
+    let display_name = &["/display_name"];
+    row("a display_name of one character", valid_but("display_name", r#"" ""#), Valid);
+    row("a display_name of 200 characters of 4 bytes", valid_but("display_name", &filled("", 200, "😀")), Valid);
+    row("a display_name of 201 characters", valid_but("display_name", &filled("", 201, "x")), Drift(display_name));
+    row("a display_name with a line break", valid_but("display_name", r#""\n""#), Valid);
 
-    row("an unusual pair of type and object", valid_but("object", r#""Permission""#), NONE);
+    row("an unusual pair of type and object", valid_but("object", r#""Permission""#), Valid);
     for event_type in
         ["user", "user.", ".login", "user..login", "User.login", "user.login\n", "user login", "user.lögin"]
     {
-        row("a type that is not well-formed", valid_but("type", &quoted(event_type)), &["/type"]);
+        row("a type that is not well-formed", valid_but("type", &quoted(event_type)), Refused(&["/type"]));
     }
-    row("a type of 129 characters", valid_but("type", &filled("a.", 129, "x")), &["/type"]);
+    row("a type of 129 characters", valid_but("type", &filled("a.", 129, "x")), Refused(&["/type"]));
     for object in ["User ", "User\n", "Us.er", "Us-er", "Üser"] {
-        row("an object that is not well-formed", valid_but("object", &quoted(object)), &["/object"]);
+        row("an object that is not well-formed", valid_but("object", &quoted(object)), Refused(&["/object"]));
     }
-    row("an object of 65 characters", valid_but("object", &filled("", 65, "x")), &["/object"]);
+    row("an object of 65 characters", valid_but("object", &filled("", 65, "x")), Refused(&["/object"]));
 
-    row("a time with a space as separator", valid_but("occurred_at", r#""2025-10-14 09:29:27Z""#), &["/occurred_at"]);
-    row("a time without an offset", valid_but("occurred_at", r#""2025-10-14T09:29:27""#), &["/occurred_at"]);
-    row("a time in seconds since 1970", valid_but("occurred_at", "1760434167"), &["/occurred_at"]);
-    row("a leap second", valid_but("occurred_at", r#""2016-12-31T23:59:60Z""#), NONE);
-    row("a leap second at noon", valid_but("occurred_at", r#""2016-12-31T12:00:60Z""#), &["/occurred_at"]);
+    let occurred_at = |value: &str| valid_but("occurred_at", value);
+    let not_a_time = &["/occurred_at"];
+    row("a time with a space as separator", occurred_at(r#""2025-10-14 09:29:27Z""#), Refused(not_a_time));
+    row("a time without an offset", occurred_at(r#""2025-10-14T09:29:27""#), Refused(not_a_time));
+    row("a time in seconds since 1970", occurred_at("1760434167"), Refused(not_a_time));
+    row("Go's zero time", occurred_at(r#""0001-01-01T00:00:00Z""#), Valid);
+    row("a leap second", occurred_at(r#""2016-12-31T23:59:60Z""#), Valid);
+    row("a leap second at noon", occurred_at(r#""2016-12-31T12:00:60Z""#), Refused(not_a_time));
 
-    row("a member name with an escape", valid_without("id").replace('{', r#"{"\u0069d":"evt_1","#), NONE);
-    row("a value with escapes", valid_but("type", r#""\u0075ser\u002Elogin""#), NONE);
-    row("an id repeated with an escaped name", valid_and(r"\u0069d", r#""evt_1""#), &["/id"]);
-    row("data repeated with an escaped name", valid_and("data", r#"{},"dat\u0061":{}"#), &["/data"]);
-    row("an id that appears three times", valid_and("id", r#""evt_1","id":"evt_1""#), &["/id"]);
-    row("an invalid id before a valid one", valid_without("id").replace('{', r#"{"id":1,"id":"evt_1","#), &["/id"]);
-    row("repeated unknown members", valid_and("Id", r#"1,"Id":2,"":3,"":4,"data ":5,"type\u0000":6"#), NONE);
+    row("a value with escapes", valid_but("type", r#""\u0075ser\u002Elogin""#), Valid);
+    rows
+}
 
-    let app = App::start().await;
-    for (why, body, faults) in rows {
-        let answer = app.deliver(&signed(&body).function_url()).await;
-        let reported = answer.problem["errors"].as_array().into_iter().flatten();
-        let reported: BTreeSet<_> = reported.map(|violation| violation["pointer"].as_str().unwrap()).collect();
-        assert_eq!(reported, faults.iter().copied().collect(), "{why}: {body}: {answer:?}");
-        if faults.is_empty() {
-            assert_eq!(answer.status, 200, "{why}: {body}: {answer:?}");
-        } else {
-            assert_eq!((answer.status, answer.code()), (400, "contract-violation"), "{why}: {body}");
+#[tokio::test]
+async fn each_rule_is_applied_exactly_at_its_limit() {
+    use Expected::{Drift, Refused, Valid};
+
+    let mut app = App::start().await;
+    for (why, body, expected) in [presence_and_json_types(), strings()].concat() {
+        for validation in VALIDATIONS {
+            app.forget();
+            app.function.policy.validation = validation;
+            let answer = app.deliver(&signed(&body).function_url()).await;
+            let line = &app.records()[0];
+            let why = format!("{why}, {validation:?}: {body:.500}: {answer:?}: {line}");
+            let (drift, violations) = match (validation, &expected) {
+                (_, Valid) => (None, None),
+                (Validation::Tolerant, Drift(pointers)) => (Some(*pointers), None),
+                (Validation::Strict, Drift(pointers)) | (_, Refused(pointers)) => (None, Some(*pointers)),
+            };
+            let logged = line["drift"].as_str().map(|drift| drift.split(' ').collect::<Vec<_>>());
+            assert_eq!(logged.as_deref(), drift, "{why}");
+            if let Some(violations) = violations {
+                assert_eq!((answer.status, answer.code()), (400, "contract-violation"), "{why}");
+                let reported = answer.problem["errors"].as_array().unwrap().iter();
+                let reported: BTreeSet<_> = reported.map(|it| it["pointer"].as_str().unwrap()).collect();
+                assert_eq!(reported, violations.iter().copied().collect(), "{why}");
+                assert_eq!((line.get("event_id"), app.bus.calls("PutEvents")), (None, 0), "{why}");
+            } else {
+                assert_eq!(answer.status, 200, "{why}");
+                assert_eq!(app.bus.entries()[0]["Detail"], json!(body), "{why}");
+            }
         }
     }
 }
 
 #[tokio::test]
-async fn unknown_types_and_objects_are_forwarded_or_refused_as_configured() {
+async fn an_event_before_1970_is_forwarded_without_time() {
+    let mut app = App::start().await;
+    for validation in VALIDATIONS {
+        app.function.policy.validation = validation;
+        for (occurred_at, time) in [
+            ("0001-01-01T00:00:00Z", None),
+            ("1969-12-31T23:59:59.999999999Z", None),
+            ("1970-01-01T00:59:59+01:00", None),
+            ("1970-01-01T00:00:00Z", Some(json!(0))),
+            ("1969-12-31T23:00:00.5-01:00", Some(json!(0.5))),
+        ] {
+            app.forget();
+            let body = valid_but("occurred_at", &quoted(occurred_at));
+            assert_eq!(app.deliver(&signed(body).function_url()).await.status, 200, "{occurred_at}");
+            assert_eq!(app.bus.entries()[0].get("Time"), time.as_ref(), "{occurred_at}");
+            assert_eq!(app.records()[0].get("drift"), None, "{occurred_at}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn types_and_objects_outside_the_catalogue_are_only_refused_with_strict_validation() {
     let mut app = App::start().await;
     for (name, value, list) in [
         ("type", r#""user.teleported""#, "event types"),
@@ -294,15 +402,15 @@ async fn unknown_types_and_objects_are_forwarded_or_refused_as_configured() {
         ("object", &filled("", 64, "x"), "objects"),
     ] {
         let envelope = signed(valid_but(name, value)).function_url();
-        app.function.policy.unknown_events = UnknownEvents::Forward;
+        app.function.policy.validation = Validation::Tolerant;
         assert_eq!(app.deliver(&envelope).await.status, 200, "{value}");
-        app.function.policy.unknown_events = UnknownEvents::Reject;
+        app.function.policy.validation = Validation::Strict;
         let answer = app.deliver(&envelope).await;
         assert_eq!((answer.status, answer.code()), (400, "contract-violation"), "{value}");
         let detail = format!("`{}` is not in the catalogue of {list}", value.trim_matches('"'));
         assert_eq!(answer.problem["errors"], json!([{"pointer": format!("/{name}"), "detail": detail}]));
     }
-    // An event whose type and object are in the catalogue is forwarded even in reject mode.
+    // An event whose type and object are in the catalogue is forwarded with strict validation, too.
     assert_eq!(app.deliver(&signed(text(MEMBERS)).function_url()).await.status, 200);
 }
 
@@ -338,7 +446,7 @@ async fn only_events_of_the_configured_environment_are_forwarded() {
 #[test]
 fn a_truncated_event_is_malformed_at_its_end() {
     let body = BODY.trim_end().as_bytes();
-    assert_eq!(faults(body, UnknownEvents::Reject), Ok(BTreeSet::new()));
+    assert_eq!(judge(body, Validation::Strict), Ok(BTreeSet::new()));
     for end in 0..body.len() {
         let malformed = malformed(&body[..end]).unwrap_or_else(|| panic!("the first {end} bytes were accepted"));
         assert_eq!(place(&body[..end], &malformed), Some(end), "{malformed}");
@@ -430,15 +538,20 @@ proptest! {
 
     #[test]
     fn no_answer_or_log_text_reveals_the_body((marker, body) in marked_bodies()) {
-        for unknown in POLICIES {
-            let Err(error) = with_event(body.as_bytes(), unknown, |_| ()) else { continue };
-            // Only reject mode shows a part of the body: a well-formed type or object that isn't in the catalogue.
+        for validation in VALIDATIONS {
+            let drift = |event: &Event<'_>| {
+                event.drift().into_iter().map(|it| format!("{} {}", it.pointer, it.detail)).collect()
+            };
+            let texts = with_event(body.as_bytes(), validation, drift).unwrap_or_else(|error| {
+                let problem = Problem::Event(error);
+                vec![problem.body(), problem.to_string()]
+            });
+            // Only strict validation shows a part of the body: a well-formed type or object that isn't in the catalogue.
             let named = ["MARK", "MARK.MARK", "evt_MARK"].map(|name| name.replace("MARK", &marker));
-            let named = named.iter().filter(|_| unknown == UnknownEvents::Reject);
+            let named = named.iter().filter(|_| validation == Validation::Strict);
             let named: Vec<_> = named.map(|name| format!("`{name}` is not in the catalogue")).collect();
 
-            let problem = Problem::Event(error);
-            for text in [problem.body(), problem.to_string()] {
+            for text in texts {
                 let text = named.iter().fold(text, |text, named| text.replace(named, ""));
                 let revealed = (0..=marker.len() - 8).map(|at| &marker[at..at + 8]).find(|part| text.contains(part));
                 prop_assert_eq!(revealed, None, "{} of {}", text, body);

@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 use test_support::SignedDelivery;
 
 use crate::{
-    support::app::{App, BODY, NOW, key, signed},
+    support::app::{App, BODY, NOW, batch, key, message, signed},
     support::endpoint::{failed_call, failed_entry},
 };
 
@@ -64,32 +64,81 @@ async fn an_event_outside_the_catalogue_is_marked_in_the_log_only() {
 }
 
 #[tokio::test]
-async fn data_that_differs_from_the_catalogue_is_logged_as_pointers() {
-    let mut event: Value = serde_json::from_str(BODY).unwrap();
-    event["data"] = json!({"id": "94567862424830277", "organization_id": null, "enabled": "secret", "new": {"a": []}});
-    let body = event.to_string();
+async fn drift_is_logged_as_pointers() {
+    for (changes, drift) in [
+        // The real sender writes an empty display name, which Scalekit's documentation rules out.
+        (json!({"display_name": ""}), "/display_name"),
+        (json!({"organization_id": null}), "/organization_id"),
+        (json!({"data": null}), "/data"),
+        (
+            json!({"data": {"id": "94567862424830277", "organization_id": null, "enabled": "secret", "new": {"a": []}}}),
+            "/data/enabled /data/id /data/organization_id",
+        ),
+        (
+            json!({
+                "id": format!("evt_{}", "1".repeat(29)),
+                "environment_id": format!("env_{}", "1".repeat(29)),
+                "organization_id": "",
+                "display_name": "secret ".repeat(29),
+                "data": {"id": "secret", "organization_id": "org_1"},
+            }),
+            "/id /environment_id /organization_id /display_name /data/id",
+        ),
+    ] {
+        let mut event: Value = serde_json::from_str(BODY).unwrap();
+        event.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let body = event.to_string();
 
-    let app = App::with_queues().await;
-    assert_eq!(app.deliver(&signed(&body).function_url()).await.status, 200);
-    let delivered = line(&app);
-    assert_eq!(delivered["drift"], "/data/enabled /data/id /data/organization_id");
-    assert_eq!((&delivered["level"], &delivered["outcome"]), (&json!("INFO"), &json!("forwarded")));
-    assert_eq!(app.bus.entries()[0]["Detail"], json!(body), "the event on the bus is unchanged");
-    assert!(!app.log().contains("secret"), "{}", app.log());
+        let app = App::with_queues().await;
+        assert_eq!(app.deliver(&signed(&body).function_url()).await.status, 200, "{changes}");
+        let delivered = line(&app);
+        assert_eq!(delivered["drift"], drift);
+        assert_eq!((&delivered["level"], &delivered["outcome"]), (&json!("INFO"), &json!("forwarded")));
+        assert_eq!(app.bus.entries()[0]["Detail"], json!(body), "the event on the bus is unchanged");
+        assert!(!app.log().contains("secret"), "{}", app.log());
 
-    let batch = json!({"Records": [{
-        "messageId": "059f36b4-87a3-44ab-83d2-661975830a7d",
-        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
-        "body": body,
-        "attributes": {"ApproximateReceiveCount": "1"},
-        "messageAttributes": {},
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:parking",
-        "awsRegion": "eu-central-1",
-    }]});
-    app.invoke(&batch).await.unwrap();
-    assert_eq!(app.lines()[1]["drift"], delivered["drift"]);
-    assert_eq!(app.lines()[1]["trigger"], "queue");
+        app.invoke(&batch(&[message("059f36b4-87a3-44ab-83d2-661975830a7d", &body, None)])).await.unwrap();
+        let parked = &app.lines()[1];
+        for field in ["drift", "event_id", "environment_id", "organization_id"] {
+            assert_eq!(parked.get(field), delivered.get(field), "{field} of a parked event: {parked}");
+        }
+        assert_eq!(parked["trigger"], "queue");
+    }
+}
+
+#[tokio::test]
+async fn an_unusual_id_is_logged_shortened_and_escaped() {
+    let long = |prefix: &str| format!("{prefix}3f2504e0-4f89-11d3-9a0c-0305e82c3301");
+    for (field, member, id, logged) in [
+        ("event_id", "id", &*format!("evt_{}", "1".repeat(28)), &*format!("evt_{}", "1".repeat(28))),
+        ("event_id", "id", &long("evt_"), "evt_3f2504e0-4f8…"),
+        (
+            "event_id",
+            "id",
+            &format!("evt_\n\u{1b}[31m\"é😀{}", "x".repeat(1000)),
+            r#"evt_\n\u{1b}[31m\"\u{e9}\u{1f600}xxx…"#,
+        ),
+        ("environment_id", "environment_id", &long("env_"), "env_3f2504e0-4f8…"),
+        ("organization_id", "organization_id", &long("org_"), "org_3f2504e0-4f8…"),
+        ("organization_id", "organization_id", "Acme", "Ac…"),
+        ("organization_id", "organization_id", "A", "…"),
+        ("organization_id", "organization_id", "", "…"),
+    ] {
+        let app = App::start().await;
+        let mut event: Value = serde_json::from_str(BODY).unwrap();
+        event[member] = json!(id);
+        assert_eq!(app.deliver(&signed(event.to_string()).function_url()).await.status, 200, "{id}");
+        assert_eq!(line(&app)[field], json!(logged), "{id}");
+    }
+    // A value that isn't a string is no id.
+    for value in [json!(null), json!(7), json!({"name": "secret"})] {
+        let app = App::start().await;
+        let mut event: Value = serde_json::from_str(BODY).unwrap();
+        event["organization_id"] = value;
+        app.deliver(&signed(event.to_string()).function_url()).await;
+        assert_eq!((line(&app).get("organization_id"), &line(&app)["drift"]), (None, &json!("/organization_id")));
+        assert!(!app.log().contains("secret"), "{}", app.log());
+    }
 }
 
 #[tokio::test]

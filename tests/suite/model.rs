@@ -29,7 +29,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 use scalekit_eventbridge::{
     aws,
     bus::{Bus, BusStatus},
-    event::UnknownEvents,
+    event::Validation,
     function::{Function, Policy},
     queue::Queue,
     secret::Keyring,
@@ -409,7 +409,7 @@ impl Process {
             keyring: Keyring::fixed(vec![key()]),
             policy: Policy {
                 tolerance: Duration::from_mins(5),
-                unknown_events: UnknownEvents::Forward,
+                validation: Validation::Tolerant,
                 environment_id: None,
             },
             source: "scalekit".into(),

@@ -381,9 +381,16 @@ async fn an_invalid_configuration_stops_the_start() {
             "holds `5m`; it should hold a whole number of seconds from 0 to 4294967295, such as `300`".into(),
         ),
         (
-            vec![("UNKNOWN_EVENTS", "drop")],
+            vec![("VALIDATION", "lax")],
+            "VALIDATION",
+            "holds `lax`; it should hold `tolerant` (the default) or `strict`".into(),
+        ),
+        (
+            vec![("UNKNOWN_EVENTS", "forward")],
             "UNKNOWN_EVENTS",
-            "holds `drop`; it should hold `forward` (the default) or `reject`".into(),
+            "is set, but VALIDATION has replaced it; instead of `reject`, set VALIDATION to `strict`; instead of `forward`, \
+             leave VALIDATION out; then remove UNKNOWN_EVENTS"
+                .into(),
         ),
         (
             vec![("EVENT_SOURCE", "aws.scalekit")],
@@ -504,7 +511,8 @@ async fn all_configuration_errors_are_reported_at_once() {
         ("EVENT_SOURCE", "aws.events"),
         ("WEBHOOK_SECRET", "garbage"),
         ("WEBHOOK_TOLERANCE_SECONDS", "-1"),
-        ("UNKNOWN_EVENTS", "REJECT"),
+        ("VALIDATION", "STRICT"),
+        ("UNKNOWN_EVENTS", "reject"),
         ("PARKING_QUEUE_URL", "parking"),
         ("DEAD_LETTER_QUEUE_URL", "refused"),
         ("AWS_LAMBDA_RUNTIME_API", ""),
@@ -515,7 +523,7 @@ async fn all_configuration_errors_are_reported_at_once() {
     let lines = output.lines();
     let reported: Vec<_> = configuration_errors(&lines).into_iter().map(|(variable, _)| variable).collect();
     assert_eq!(reported, changes.map(|(variable, _)| variable));
-    assert_eq!(lines.last().unwrap()["error"], json!("the configuration has 9 error(s), which are logged above"));
+    assert_eq!(lines.last().unwrap()["error"], json!("the configuration has 10 error(s), which are logged above"));
 }
 
 #[tokio::test]

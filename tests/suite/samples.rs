@@ -14,7 +14,7 @@ use scalekit_eventbridge::{
 use scalekit_events::catalogue::EventType;
 use serde_json::{Value, json};
 
-use crate::support::app::App;
+use crate::support::app::{App, signed};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("events")
@@ -88,6 +88,26 @@ async fn each_sample_is_forwarded_with_the_type_in_its_name() {
     }
     assert_eq!(app.bus.entries().len(), EventType::KNOWN.len());
     assert!(app.lines().iter().all(|line| line["catalogued"] == json!(true)), "{}", app.log());
+}
+
+/// The tests of the recipes for consumers start from these events, so each of them must be one that is forwarded.
+#[tokio::test]
+async fn each_deviation_that_consumers_are_tested_with_is_forwarded_as_drift() {
+    let sample = parse(&fs::read_to_string(folder().join("bodies/organization.directory_enabled.json")).unwrap());
+    for row in parse(&fs::read_to_string(folder().join("tests/deviations.json")).unwrap()).as_array().unwrap() {
+        let pointer = row["pointer"].as_str().unwrap();
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let mut event = sample.clone();
+        let members = event.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        match row.get("value") {
+            Some(value) => members.insert(name.to_owned(), value.clone()),
+            None => members.remove(name),
+        };
+        let app = App::start().await;
+        assert_eq!(app.deliver(&signed(event.to_string()).function_url()).await.status, 200, "{row}");
+        let drift = row.get("value").map(|_| &row["pointer"]);
+        assert_eq!(app.records()[0].get("drift"), drift, "{row}");
+    }
 }
 
 #[test]

@@ -75,7 +75,8 @@ impl Put {
     }
 }
 
+/// The time of the entry. As in the function, there is none before 1970.
 fn time(text: &str) -> Option<DateTime> {
     let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
-    Some(DateTime::from_secs(time.timestamp()))
+    (time.timestamp() >= 0).then(|| DateTime::from_secs(time.timestamp()))
 }

@@ -2,14 +2,17 @@
 
 use scalekit_events::{
     data::{Data, Family},
-    drift::MAX_DIFFERENCES,
+    drift::{Deviation, Drift, MAX_DEVIATIONS},
 };
 use serde_json::{Value, json};
 
-use crate::support::samples::{changes, samples};
+use crate::support::{
+    published,
+    samples::{changes, samples},
+};
 
 fn differences(family: Family, data: &str) -> Vec<String> {
-    Data::drift(family, data).pointers().to_vec()
+    Data::drift(family, data).pointers().into_iter().map(str::to_owned).collect()
 }
 
 const NONE: [&str; 0] = [];
@@ -72,9 +75,77 @@ fn differences_are_found_in_nested_values() {
 }
 
 #[test]
+fn each_difference_has_the_rule_that_the_member_breaks() {
+    for (family, data, expected) in [
+        (Family::Role, "[]", "/data must be an object"),
+        (Family::Role, r#"{"name":""}"#, "/data/id is required"),
+        (Family::Role, r#"{"id":null,"name":""}"#, "/data/id must be a string"),
+        (Family::Role, r#"{"id":"","name":"\ud83d"}"#, "/data/name must be a string of Unicode characters"),
+        (Family::Role, r#"{"id":"","name":"","name":""}"#, "/data/name appears more than once"),
+        (Family::Connection, r#"{"id":"","organization_id":"org_1"}"#, "/data/id must start with `conn_`"),
+        (Family::Connection, r#"{"id":1,"organization_id":"org_1"}"#, "/data/id must be a string"),
+        (
+            Family::Connection,
+            r#"{"id":"conn_1","organization_id":"org_1","enabled":"true"}"#,
+            "/data/enabled must be true or false",
+        ),
+        (
+            Family::Directory,
+            r#"{"id":"dir_1","organization_id":"org_1","updated_at":"soon"}"#,
+            "/data/updated_at must be an RFC 3339 date-time",
+        ),
+        (
+            Family::Directory,
+            r#"{"id":"dir_1","organization_id":"org_1","updated_at":0}"#,
+            "/data/updated_at must be a string",
+        ),
+        (
+            Family::DirectoryUser,
+            r#"{"id":"diruser_1","organization_id":"org_1","groups":{}}"#,
+            "/data/groups must be an array",
+        ),
+        (
+            Family::OrgMembership,
+            r#"{"organization":{},"user":{"memberships":0}}"#,
+            "/data/user/memberships must be an array",
+        ),
+        (
+            Family::OrgMembership,
+            r#"{"organization":{},"user":{"metadata":0}}"#,
+            "/data/user/metadata must be an object",
+        ),
+        (Family::OrgMembership, r#"{"organization":{},"user":"{}"}"#, "/data/user must be an object"),
+    ] {
+        let found: Vec<_> = Data::drift(family, data).into_iter().collect();
+        let found: Vec<_> = found.iter().map(|Deviation { pointer, detail }| format!("{pointer} {detail}")).collect();
+        assert_eq!(found, [expected], "{data}");
+    }
+}
+
+#[test]
+fn a_member_that_breaks_several_rules_is_written_once() {
+    let deviation = |pointer: &'static str| Deviation { pointer: pointer.into(), detail: "is wrong".into() };
+    let mut drift = Drift::default();
+    drift.extend(["/organization_id", "/organization_id", "/data"].map(deviation));
+    assert_eq!(drift.to_string(), "/organization_id /data");
+    assert_eq!(["/organization_id", "/data", "/id"].map(|pointer| drift.contains(pointer)), [true, true, false]);
+    assert_eq!(drift.into_iter().count(), 3);
+}
+
+#[test]
+fn every_member_of_every_family_can_be_reported_at_once() {
+    for (event_type, _) in samples() {
+        let members = published::family(event_type.as_str()).members();
+        let data: Value = members.map(|member| (member.name.to_owned(), json!(1.5))).collect();
+        let expected = data.as_object().unwrap().len();
+        assert_eq!(differences(event_type.family().unwrap(), &data.to_string()).len(), expected, "{event_type}");
+    }
+}
+
+#[test]
 fn the_number_of_reported_differences_is_limited() {
     let data = json!({"organization": {}, "user": {"memberships": vec![Value::Null; 100_000]}}).to_string();
-    assert_eq!(differences(Family::OrgMembership, &data).len(), MAX_DIFFERENCES);
+    assert_eq!(differences(Family::OrgMembership, &data).len(), MAX_DEVIATIONS);
 }
 
 #[test]

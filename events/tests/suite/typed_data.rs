@@ -8,7 +8,7 @@ use scalekit_events::{
 };
 use serde_json::{Value, json};
 
-use crate::support::samples::{changes, eventbridge_event, samples};
+use crate::support::samples::{Deviation, changes, deviations, eventbridge_event, samples};
 
 fn detail(event: &Value) -> Detail {
     serde_json::from_value(event.clone()).unwrap()
@@ -106,6 +106,21 @@ fn the_data_of_a_changed_sample_is_readable_if_its_members_have_the_right_json_t
                 Ok(typed) => assert_complete(&typed.unwrap(), &change.event["data"], &description),
                 Err(error) => assert_eq!(error.drift().pointers(), change.difference.as_slice(), "{description}"),
             }
+        }
+    }
+}
+
+#[test]
+fn a_forwarded_deviation_is_readable_if_its_member_has_the_right_json_type() {
+    for Deviation { description, event, pointer, is_accepted } in deviations() {
+        let detail = serde_json::from_value::<Detail>(event.clone());
+        let is_readable = detail.as_ref().is_ok_and(|detail| detail.typed_data().is_ok());
+        assert_eq!(is_readable, is_accepted, "{description}");
+        if let Ok(detail) = detail {
+            // Only the optional members of the event itself are left out if they are null.
+            let is_left_out = event.pointer(&pointer).is_some_and(Value::is_null);
+            let expected = if is_left_out { without_null(&event) } else { event };
+            assert_eq!(serde_json::to_value(&detail).unwrap(), expected, "{description}");
         }
     }
 }

@@ -40,7 +40,7 @@ DEVELOPMENT = {
 }
 
 # Variables of the developer's own that would change a run: they name a real account, a proxy or other settings.
-_FOREIGN = re.compile(r"AWS_.*|.*_PROXY|CARGO_LAMBDA_.*|EVENT_.*|WEBHOOK_.*|UNKNOWN_EVENTS|ENVIRONMENT_ID|RUST_LOG", re.IGNORECASE)
+_FOREIGN = re.compile(r"AWS_.*|.*_PROXY|CARGO_LAMBDA_.*|EVENT_.*|WEBHOOK_.*|UNKNOWN_EVENTS|VALIDATION|ENVIRONMENT_ID|RUST_LOG", re.IGNORECASE)
 _DUMMY_AWS = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",

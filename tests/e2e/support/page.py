@@ -107,6 +107,21 @@ def assert_pinned(install: str) -> None:
         assert f"{package} \\\n" in pins, package
 
 
+def deviations() -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Events with a deviation for which the function doesn't refuse them, and whether consumers accept them."""
+    sample = (EVENTS / "delivered" / "organization.directory_enabled.json").read_text()
+    for row in json.loads((EVENTS / "tests" / "deviations.json").read_bytes()):
+        event = json.loads(sample)
+        *parents, name = row["pointer"].split("/")[1:]
+        members = event["detail"]
+        for parent in parents:
+            members = members[parent]
+        members.pop(name)
+        if "value" in row:
+            members[name] = row["value"]
+        yield row["description"], event, row["accepted"]
+
+
 class _CloudFormation(yaml.SafeLoader):
     """Reads YAML with tags such as `!Ref`, and replaces each by its argument."""
 

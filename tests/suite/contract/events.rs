@@ -1,15 +1,19 @@
 //! Generates events as JSON text for the tests of the contract. Most of them are invalid in one or two members. A
 //! member may be missing, have the wrong type, be at the limit of its rule or beyond it, contain escapes or appear
-//! twice. The members are in any order, and unknown members are mixed in.
+//! twice. The members are in any order, and unknown members are mixed in. In most events, `data` has the members that are
+//! published for the event's type, up to two of which are invalid.
 
 use proptest::{
     collection::vec,
     prelude::*,
     sample::{Index, select},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::schema::{MEMBERS, objects, types};
+use super::{
+    published::{self, FAMILIES, Family},
+    schema::{MEMBERS, objects},
+};
 
 /// A member as it is written in the text.
 #[derive(Debug, Clone)]
@@ -20,7 +24,12 @@ pub struct Spelled {
 
 /// The text of an event, and the members of the contract that appear in it more than once.
 pub fn texts() -> impl Strategy<Value = (String, Vec<&'static str>)> {
-    let known = MEMBERS.map(|name| member(name).prop_flat_map(move |value| spelled(name.to_owned(), value)).boxed());
+    let known = (0..FAMILIES.len()).prop_flat_map(|family| {
+        MEMBERS.map(|name| {
+            let value = member(name, &FAMILIES[family]);
+            value.prop_flat_map(move |value| spelled(name.to_owned(), value)).boxed()
+        })
+    });
     let unknown = (unknown_names(), values()).prop_flat_map(|(name, value)| spelled(name, Some(value)));
     // Any member can be repeated, known or unknown.
     let again = || (any::<Index>(), values());
@@ -78,8 +87,9 @@ fn escaped(text: &str, which: u32) -> String {
     format!("\"{}\"", text.chars().enumerate().map(spelled).collect::<String>())
 }
 
-/// The value of a member of the contract, in most cases a valid one. `None` means that the member is missing.
-fn member(name: &'static str) -> impl Strategy<Value = Option<Value>> {
+/// The value of a member of the contract, in most cases one that is valid for this family of event types. `None` means that
+/// the member is missing.
+fn member(name: &'static str, family: &'static Family) -> impl Strategy<Value = Option<Value>> {
     let strings = |valid: BoxedStrategy<String>, at_limits: BoxedStrategy<String>| {
         prop_oneof![20 => valid, 3 => at_limits].prop_map(Value::from).boxed()
     };
@@ -96,7 +106,10 @@ fn member(name: &'static str) -> impl Strategy<Value = Option<Value>> {
         "id" => strings(identifier("evt_"), wrong_identifier("evt_")),
         "environment_id" => strings(identifier("env_"), wrong_identifier("env_")),
         "organization_id" => strings(identifier("org_"), wrong_identifier("org_")),
-        "type" => strings(select(types()).prop_map(str::to_owned).boxed(), other_types()),
+        "type" => {
+            let types: Vec<_> = family.event_types.split(' ').collect();
+            strings(select(types).prop_map(str::to_owned).boxed(), other_types())
+        }
         "object" => {
             let objects: Vec<_> = objects().into_iter().collect();
             strings(select(objects).prop_map(str::to_owned).boxed(), other_objects())
@@ -109,12 +122,55 @@ fn member(name: &'static str) -> impl Strategy<Value = Option<Value>> {
                 .boxed(),
         ),
         "data" => {
-            let objects = vec(("[a-z]{0,4}", values()), 0..4).prop_map(|data| data.into_iter().collect());
-            prop_oneof![20 => objects, 3 => select(vec![json!(null), json!([{}]), json!("{}"), json!(0)])].boxed()
+            prop_oneof![20 => data(family), 3 => select(vec![json!(null), json!([{}]), json!("{}"), json!(0)])].boxed()
         }
         other => panic!("{other} is not a member of the contract"),
     };
     prop_oneof![20 => mostly_valid.prop_map(Some), 1 => values().prop_map(Some), 1 => Just(None)]
+}
+
+/// The `data` of an event of this family, with up to two changes.
+fn data(family: &'static Family) -> impl Strategy<Value = Value> {
+    let valid: Vec<_> = family
+        .members()
+        .map(|member| {
+            let present = published_values(&member).prop_map(Some);
+            let absent = select(&[None, Some(Value::Null)]);
+            let value = prop_oneof![3 => present, u32::from(!member.required) => absent];
+            value.prop_map(move |value| Some((member.name.to_owned(), value?)))
+        })
+        .collect();
+    let names: Vec<_> = family.members().map(|member| member.name.to_owned()).collect();
+    let wrong = prop_oneof![
+        2 => values().prop_map(Some),
+        1 => date_times().prop_map(|text| Some(Value::from(text))),
+        1 => Just(None),
+    ];
+    let change = (prop_oneof![9 => select(names), 1 => "[A-Z]{0,4}"], wrong);
+    let changes = prop_oneof![3 => Just(Vec::new()), 1 => vec(change, 1..=2)];
+    (valid, changes).prop_map(|(valid, changes)| {
+        let mut data: Map<String, Value> = valid.into_iter().flatten().collect();
+        for (name, value) in changes {
+            match value {
+                Some(value) => data.insert(name, value),
+                None => data.remove(&name),
+            };
+        }
+        Value::Object(data)
+    })
+}
+
+/// Values of a member of `data` that Scalekit publishes.
+fn published_values(member: &published::Member) -> BoxedStrategy<Value> {
+    match member.kind {
+        "boolean" => any::<bool>().prop_map(Value::from).boxed(),
+        "array" => vec(values(), 0..3).prop_map(Value::from).boxed(),
+        // The names begin with `x` because the crate knows the members of some of these objects.
+        "object" => vec(("x[a-z]{0,4}", values()), 0..3).prop_map(|members| members.into_iter().collect()).boxed(),
+        "date-time" => valid_date_times().prop_map(Value::from).boxed(),
+        prefix if member.is_id() => ".{0,40}".prop_map(move |rest| Value::from(format!("{prefix}{rest}"))).boxed(),
+        _ => any::<String>().prop_map(Value::from).boxed(),
+    }
 }
 
 /// A JSON value of any type, with little nesting.

@@ -11,7 +11,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use scalekit_eventbridge::{
     aws,
     bus::{Bus, CHECK_TIME, check_exists},
-    event::UnknownEvents,
+    event::Validation,
     function::{Function, Policy},
     log,
     queue::Queue,
@@ -121,7 +121,7 @@ impl App {
         let subscriber = Dispatch::new(log::subscriber(format, level, move || writer.clone()));
         let client = aws_sdk_eventbridge::Client::from_conf(bus_config(&bus).build());
         let policy =
-            Policy { tolerance: Duration::from_mins(5), unknown_events: UnknownEvents::Forward, environment_id: None };
+            Policy { tolerance: Duration::from_mins(5), validation: Validation::Tolerant, environment_id: None };
         let function = Function {
             keyring: Keyring::fixed(vec![key()]),
             policy,

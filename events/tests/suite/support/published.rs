@@ -118,7 +118,7 @@ pub struct Member {
     pub name: &'static str,
     pub required: bool,
     /// `string`, `date-time`, `boolean`, `object`, `array`, or the prefix of an ID.
-    kind: &'static str,
+    pub kind: &'static str,
 }
 
 const DATE_TIME: &str = "2025-10-14T09:29:27Z";
@@ -171,7 +171,7 @@ impl Member {
         }
     }
 
-    fn is_id(&self) -> bool {
+    pub fn is_id(&self) -> bool {
         self.kind.ends_with('_')
     }
 }

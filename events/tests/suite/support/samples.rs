@@ -44,6 +44,36 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+/// An event with a deviation for which the webhook function doesn't refuse it.
+pub struct Deviation {
+    pub description: String,
+    pub event: Value,
+    /// The JSON Pointer of the member that deviates.
+    pub pointer: String,
+    /// Whether consumers accept the event.
+    pub is_accepted: bool,
+}
+
+/// Returns the deviations in `tests/deviations.json`, with which the tests of the function and of all recipes for
+/// consumers are run. Each is a change of one sample: a member gets another value, or is removed if there is none.
+pub fn deviations() -> Vec<Deviation> {
+    let sample = read(&folder().join("bodies/organization.directory_enabled.json"));
+    let rows = read(&folder().join("tests/deviations.json"));
+    let deviation = |row: &Value| {
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        let pointer = text("pointer");
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let mut event = sample.clone();
+        let members = event.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        match row.get("value") {
+            Some(value) => members.insert(name.to_owned(), value.clone()),
+            None => members.remove(name),
+        };
+        Deviation { description: text("description"), event, is_accepted: row["accepted"] == true, pointer }
+    };
+    rows.as_array().unwrap().iter().map(deviation).collect()
+}
+
 /// A change of one member in the `data` of a sample.
 pub struct Change {
     pub description: String,
