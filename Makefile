@@ -76,10 +76,10 @@ test-release: .tools/cargo-lambda/.installed .tools/emulator/.installed
 bench: .tools/cargo-lambda/.installed ## Measure the function's own work and the whole process, and draw the chart
 	$(WITH_CARGO_LAMBDA) cargo bench --locked --package benches
 
-events: prerequisites ## Generate the invocations in events/ and the events in events/delivered/ from events/bodies/
+events: prerequisites ## Generate the invocations and the events as delivered in events/ from events/bodies/
 	cargo run --locked --example events
 
-schemas: prerequisites ## Generate the schemas, the bundle and the AsyncAPI document in events/ from the Rust types
+schemas: prerequisites ## Generate the schemas, the AsyncAPI document and the catalogue in events/ from the Rust tables and types
 	cargo run --locked --package scalekit-events --features schemas --example schemas
 
 tools: prerequisites ## Install the pinned tools into .tools/ (the other commands do this when needed)

@@ -1,4 +1,5 @@
-//! An example consumer: a Lambda function that is the target of a rule on the bus and handles each typed event once.
+//! An example consumer: a Lambda function that is the target of a rule on the bus and handles each typed event once. For
+//! a queue between the two, see `events/types.md`.
 //!
 //! It closes the accounts of users who were removed from a directory, and notifies organizations of enabled
 //! connections. A crate with this code needs these dependencies:
@@ -34,7 +35,7 @@ async fn main() -> Result<(), Error> {
     let consumer = &Consumer::default();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<EventBridgeEvent<Detail>>| {
         let detail = event.payload.detail;
-        // After an error, Lambda retries twice and then sends the event to the function's dead-letter queue.
+        // After an error, Lambda retries twice and then sends the event to the function's on-failure destination.
         let action = consumer.consume(&detail)?;
         println!("{}", json!({"event_id": detail.id, "type": detail.r#type, "action": format!("{action:?}")}));
         Ok::<(), Error>(())

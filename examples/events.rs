@@ -1,5 +1,5 @@
 //! Generates samples from the bodies in `events/bodies/`: the Lambda events in `events/`, `events/transports/` and
-//! `events/refused/`, and the events on the bus in `events/delivered/`. `make events` runs it.
+//! `events/refused/`, and the events on the bus in `events/delivered/` and `events/unusual/`. `make events` runs it.
 
 use std::{fs, path::Path};
 

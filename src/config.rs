@@ -973,8 +973,14 @@ mod tests {
         for (value, validation) in [("tolerant", Validation::Tolerant), ("strict", Validation::Strict)] {
             assert_eq!(read(&[("VALIDATION", value)]).unwrap().validation, validation);
         }
-        for value in ["Strict", " strict", "strict\n", "reject", "true"] {
-            let reason = format!("holds `{value}`; it should hold `tolerant` (the default) or `strict`");
+        for (value, shown) in [
+            ("Strict", "Strict"),
+            (" strict", " strict"),
+            ("strict\n", "strict\\u{a}"),
+            ("reject", "reject"),
+            ("true", "true"),
+        ] {
+            let reason = format!("holds `{shown}`; it should hold `tolerant` (the default) or `strict`");
             assert_refused("VALIDATION", value, &reason);
         }
     }

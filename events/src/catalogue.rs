@@ -5,19 +5,29 @@
 
 use crate::{data::Family, open_enum::open_enum};
 
-/// Declares [`EventType`] from a table with one line for each event type: its variant, name, object and family.
+/// Declares [`EventType`] from a table with an entry for each event type: its variant, name, object and family, and when it
+/// occurs.
 macro_rules! event_types {
-    ($($variant:ident = $name:literal, $object:ident, $family:ident;)+) => {
+    ($($variant:ident = $name:literal, $object:ident, $family:ident, $occurs:literal;)+) => {
         open_enum! {
             /// What happened: the `type` of an event, which is also its detail-type on the bus.
             ///
             /// A name is well-formed if it matches `^[a-z0-9_]+(\.[a-z0-9_]+)+$` and has at most 128 characters, which
             /// is EventBridge's limit for a detail-type.
             EventType, well_formed: is_well_formed_type;
-            $($variant = $name,)+
+            $(#[doc = $occurs] $variant = $name,)+
         }
 
         impl EventType {
+            /// A sentence that says when events of this type occur; `None` if the type is unknown.
+            #[must_use]
+            pub fn description(&self) -> Option<&'static str> {
+                match self {
+                    $(Self::$variant => Some($occurs),)+
+                    Self::Unknown(_) => None,
+                }
+            }
+
             /// The object that events of this type are usually about; `None` if the type is unknown.
             ///
             /// An event can have a different `object`, because the webhook function doesn't check that the two fit
@@ -44,55 +54,96 @@ macro_rules! event_types {
 
 // To add an event type:
 //
-// 1. Add its line to this table. If its object is new, add it to `ObjectType` below. If its family is new, declare it in
+// 1. Add its entry to this table. If its object is new, add it to `ObjectType` below. If its family is new, declare it in
 //    `events/src/data.rs`.
 // 2. Add the type to `events/tests/suite/support/published.rs`, the independent copy that the tests compare this table with.
 // 3. Add a sample of the event as `events/bodies/<type>.json`.
 // 4. Run `make events schemas`. It writes the signed delivery of the sample (`events/<type>.json`), the event as EventBridge
-//    delivers it (`events/delivered/<type>.json`), and the schemas.
+//    delivers it (`events/delivered/<type>.json`), the schemas and the page `events/catalogue.md`.
 // 5. Add the type to the rule for events outside the catalogue in `events/rules.md`.
 event_types! {
-    OrganizationCreated = "organization.created", Organization, Organization;
-    OrganizationUpdated = "organization.updated", Organization, Organization;
-    OrganizationDeleted = "organization.deleted", Organization, Organization;
-    OrganizationDomainCreated = "organization.domain_created", Organization, OrganizationDomain;
-    OrganizationDomainDeleted = "organization.domain_deleted", Organization, OrganizationDomain;
-    OrganizationDomainDnsVerificationSuccess = "organization.domain_dns_verification_success", Organization, OrganizationDomain;
-    OrganizationDomainDnsVerificationFailed = "organization.domain_dns_verification_failed", Organization, OrganizationDomain;
-    UserSignup = "user.signup", OrgMembership, OrgMembership;
-    UserOrganizationInvitation = "user.organization_invitation", OrgMembership, OrgMembership;
-    UserOrganizationMembershipCreated = "user.organization_membership_created", OrgMembership, OrgMembership;
-    UserOrganizationMembershipDeleted = "user.organization_membership_deleted", OrgMembership, OrgMembership;
-    UserOrganizationMembershipUpdated = "user.organization_membership_updated", OrgMembership, OrgMembership;
-    UserLogin = "user.login", User, UserAuth;
-    UserLogout = "user.logout", User, UserAuth;
-    DirectoryEnabled = "organization.directory_enabled", Directory, Directory;
-    DirectoryDisabled = "organization.directory_disabled", Directory, Directory;
-    DirectoryUserCreated = "organization.directory.user_created", DirectoryUser, DirectoryUser;
-    DirectoryUserUpdated = "organization.directory.user_updated", DirectoryUser, DirectoryUser;
-    DirectoryUserDeleted = "organization.directory.user_deleted", DirectoryUser, DirectoryUser;
-    DirectoryGroupCreated = "organization.directory.group_created", DirectoryGroup, DirectoryGroup;
-    DirectoryGroupUpdated = "organization.directory.group_updated", DirectoryGroup, DirectoryGroup;
-    DirectoryGroupDeleted = "organization.directory.group_deleted", DirectoryGroup, DirectoryGroup;
-    SsoCreated = "organization.sso_created", Connection, Connection;
-    SsoEnabled = "organization.sso_enabled", Connection, Connection;
-    SsoDisabled = "organization.sso_disabled", Connection, Connection;
-    SsoDeleted = "organization.sso_deleted", Connection, Connection;
-    RoleCreated = "role.created", Role, Role;
-    RoleUpdated = "role.updated", Role, Role;
-    RoleDeleted = "role.deleted", Role, Role;
-    PermissionCreated = "permission.created", Permission, Permission;
-    PermissionUpdated = "permission.updated", Permission, Permission;
-    PermissionDeleted = "permission.deleted", Permission, Permission;
-    ConnectedAccountCreated = "connected_account.created", ConnectedAccount, ConnectedAccount;
-    ConnectedAccountUpdated = "connected_account.updated", ConnectedAccount, ConnectedAccount;
-    ConnectedAccountDeleted = "connected_account.deleted", ConnectedAccount, ConnectedAccount;
-    ConnectedAccountMagicLinkGenerated = "connected_account.magic_link_generated", ConnectedAccount, ConnectedAccount;
-    ConnectedAccountOauthTokensFetched = "connected_account.oauth_tokens_fetched", ConnectedAccount, ConnectedAccount;
-    ConnectedAccountTokenRefreshSucceeded = "connected_account.token_refresh_succeeded", ConnectedAccount, ConnectedAccount;
-    ConnectedAccountTokenRefreshFailed = "connected_account.token_refresh_failed", ConnectedAccount, ConnectedAccount;
-    ConnectedAccountOauthSucceeded = "connected_account.oauth_succeeded", ConnectedAccount, ConnectedAccount;
-    ConnectedAccountStatusUpdated = "connected_account.status_updated", ConnectedAccount, ConnectedAccountStatusUpdated;
+    OrganizationCreated = "organization.created", Organization, Organization,
+        "An organization was created.";
+    OrganizationUpdated = "organization.updated", Organization, Organization,
+        "The name, the metadata, the external ID or the settings of an organization changed.";
+    OrganizationDeleted = "organization.deleted", Organization, Organization,
+        "An organization was deleted.";
+    OrganizationDomainCreated = "organization.domain_created", Organization, OrganizationDomain,
+        "A domain was added to an organization, to prove its ownership or to allow its email addresses.";
+    OrganizationDomainDeleted = "organization.domain_deleted", Organization, OrganizationDomain,
+        "A domain was removed from an organization.";
+    OrganizationDomainDnsVerificationSuccess = "organization.domain_dns_verification_success", Organization, OrganizationDomain,
+        "The DNS record that proves the ownership of a domain was found.";
+    OrganizationDomainDnsVerificationFailed = "organization.domain_dns_verification_failed", Organization, OrganizationDomain,
+        "The time to prove the ownership of a domain ended, and its DNS record was not found.";
+    UserSignup = "user.signup", OrgMembership, OrgMembership,
+        "Somebody signed up and thereby created an organization.";
+    UserOrganizationInvitation = "user.organization_invitation", OrgMembership, OrgMembership,
+        "Somebody was invited to an organization.";
+    UserOrganizationMembershipCreated = "user.organization_membership_created", OrgMembership, OrgMembership,
+        "Somebody joined an organization.";
+    UserOrganizationMembershipDeleted = "user.organization_membership_deleted", OrgMembership, OrgMembership,
+        "A membership in an organization ended.";
+    UserOrganizationMembershipUpdated = "user.organization_membership_updated", OrgMembership, OrgMembership,
+        "A membership in an organization changed, for example its roles.";
+    UserLogin = "user.login", User, UserAuth,
+        "Somebody logged in, and a session began.";
+    UserLogout = "user.logout", User, UserAuth,
+        "A session ended.";
+    DirectoryEnabled = "organization.directory_enabled", Directory, Directory,
+        "The synchronization of a directory was turned on.";
+    DirectoryDisabled = "organization.directory_disabled", Directory, Directory,
+        "The synchronization of a directory was turned off.";
+    DirectoryUserCreated = "organization.directory.user_created", DirectoryUser, DirectoryUser,
+        "The identity provider added a user to a directory.";
+    DirectoryUserUpdated = "organization.directory.user_updated", DirectoryUser, DirectoryUser,
+        "The attributes or the groups of a directory user changed, or the user was activated or deactivated (`active`).";
+    DirectoryUserDeleted = "organization.directory.user_deleted", DirectoryUser, DirectoryUser,
+        "A user was removed from a directory.";
+    DirectoryGroupCreated = "organization.directory.group_created", DirectoryGroup, DirectoryGroup,
+        "A group was added to a directory.";
+    DirectoryGroupUpdated = "organization.directory.group_updated", DirectoryGroup, DirectoryGroup,
+        "A group of a directory changed.";
+    DirectoryGroupDeleted = "organization.directory.group_deleted", DirectoryGroup, DirectoryGroup,
+        "A group was removed from a directory.";
+    SsoCreated = "organization.sso_created", Connection, Connection,
+        "A single sign-on connection was created. It can't be used yet.";
+    SsoEnabled = "organization.sso_enabled", Connection, Connection,
+        "A single sign-on connection went live.";
+    SsoDisabled = "organization.sso_disabled", Connection, Connection,
+        "A single sign-on connection was turned off.";
+    SsoDeleted = "organization.sso_deleted", Connection, Connection,
+        "A single sign-on connection was deleted.";
+    RoleCreated = "role.created", Role, Role,
+        "A role was added to the environment.";
+    RoleUpdated = "role.updated", Role, Role,
+        "A role of the environment changed.";
+    RoleDeleted = "role.deleted", Role, Role,
+        "A role was removed from the environment.";
+    PermissionCreated = "permission.created", Permission, Permission,
+        "A permission was added to the environment.";
+    PermissionUpdated = "permission.updated", Permission, Permission,
+        "A permission of the environment changed.";
+    PermissionDeleted = "permission.deleted", Permission, Permission,
+        "A permission was removed from the environment.";
+    ConnectedAccountCreated = "connected_account.created", ConnectedAccount, ConnectedAccount,
+        "A user's account at a third-party service was connected.";
+    ConnectedAccountUpdated = "connected_account.updated", ConnectedAccount, ConnectedAccount,
+        "The settings of a connected account changed.";
+    ConnectedAccountDeleted = "connected_account.deleted", ConnectedAccount, ConnectedAccount,
+        "A connected account was removed.";
+    ConnectedAccountMagicLinkGenerated = "connected_account.magic_link_generated", ConnectedAccount, ConnectedAccount,
+        "A link was created with which the user authorizes the account.";
+    ConnectedAccountOauthTokensFetched = "connected_account.oauth_tokens_fetched", ConnectedAccount, ConnectedAccount,
+        "The tokens of a connected account were fetched.";
+    ConnectedAccountTokenRefreshSucceeded = "connected_account.token_refresh_succeeded", ConnectedAccount, ConnectedAccount,
+        "The tokens of a connected account were renewed.";
+    ConnectedAccountTokenRefreshFailed = "connected_account.token_refresh_failed", ConnectedAccount, ConnectedAccount,
+        "The tokens of a connected account could not be renewed. Usually, the user has to authorize the account again.";
+    ConnectedAccountOauthSucceeded = "connected_account.oauth_succeeded", ConnectedAccount, ConnectedAccount,
+        "The user authorized the account.";
+    ConnectedAccountStatusUpdated = "connected_account.status_updated", ConnectedAccount, ConnectedAccountStatusUpdated,
+        "The status of a connected account changed from `old_status` to `status`. This doesn't occur when it is created.";
 }
 
 open_enum! {

@@ -49,8 +49,16 @@ impl fmt::Display for DataError {
 impl std::error::Error for DataError {}
 
 /// Declares [`Family`] and [`Data`] with a variant for each family. A variant of `Data` has the type of the same name.
+///
+/// Members are named by their path in `detail`. `key`, `personal` and `secret` are described at the methods of `Family`.
 macro_rules! families {
-    ($($family:ident,)+) => {
+    ($(
+        $family:ident {
+            key: [$($key:literal),+]
+            $(, personal: [$($personal:literal),+])?
+            $(, secret: [$($secret:literal),+])?
+        }
+    )+) => {
         /// A family of event types, which share one type of `data`.
         ///
         /// [`EventType::family`](crate::catalogue::EventType::family) returns the family of an event type.
@@ -58,6 +66,45 @@ macro_rules! families {
         #[non_exhaustive]
         pub enum Family {
             $(#[doc = concat!("`data` is a [`struct@", stringify!($family), "`].")] $family,)+
+        }
+
+        impl Family {
+            /// Every family, in the order of the catalogue.
+            pub const ALL: &[Self] = &[$(Self::$family,)+];
+
+            /// The name of the family, which is that of the type of `data`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$family => stringify!($family),)+
+                }
+            }
+
+            /// The members that identify the object that an event is about, such as `data.id`.
+            ///
+            /// Events with the same values of these members are the history of one object.
+            #[must_use]
+            pub fn key(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$family => &[$($key),+],)+
+                }
+            }
+
+            /// The members that contain personal data.
+            #[must_use]
+            pub fn personal(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$family => &[$($($personal),+)?],)+
+                }
+            }
+
+            /// The members that contain secrets: whoever has one can act with it.
+            #[must_use]
+            pub fn secret(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$family => &[$($($secret),+)?],)+
+                }
+            }
         }
 
         /// The `data` of an event, as the type of its family.
@@ -161,18 +208,18 @@ macro_rules! shape {
 }
 
 families! {
-    Organization,
-    OrganizationDomain,
-    OrgMembership,
-    UserAuth,
-    Directory,
-    DirectoryUser,
-    DirectoryGroup,
-    Connection,
-    Role,
-    Permission,
-    ConnectedAccount,
-    ConnectedAccountStatusUpdated,
+    Organization { key: ["data.id"] }
+    OrganizationDomain { key: ["data.id"], secret: ["data.txt_record_secret"] }
+    OrgMembership { key: ["data.organization.id", "data.user.id"], personal: ["data.user"] }
+    UserAuth { key: ["data.user_session.session_id"], personal: ["data.user", "data.user_session"] }
+    Directory { key: ["data.id"] }
+    DirectoryUser { key: ["data.id"], personal: ["data"] }
+    DirectoryGroup { key: ["data.id"], personal: ["data.raw_attributes"] }
+    Connection { key: ["data.id"] }
+    Role { key: ["data.id"] }
+    Permission { key: ["data.id"] }
+    ConnectedAccount { key: ["data.id"], personal: ["data.identifier"], secret: ["data.magic_link"] }
+    ConnectedAccountStatusUpdated { key: ["data.id"], personal: ["data.identifier"] }
 }
 
 objects! {
@@ -239,7 +286,7 @@ objects! {
         optional {
             /// The name of the DNS TXT record that verifies the domain.
             txt_record_key: String,
-            /// The value that the DNS TXT record must have.
+            /// The value that the DNS TXT record must have. It is a secret, so don't log it.
             txt_record_secret: String,
             /// How the domain is verified.
             verification_method: VerificationMethod,
@@ -571,7 +618,8 @@ objects! {
             token_expires_at: Timestamp,
             /// When the account was last used.
             last_used_at: Timestamp,
-            /// The link with which the user authorizes the account. Only `connected_account.magic_link_generated` has it.
+            /// The link with which the user authorizes the account. It is a secret, so don't log it. Only
+            /// `connected_account.magic_link_generated` has it.
             magic_link: String,
         }
     }

@@ -47,8 +47,3 @@ pub mod timestamp;
 
 pub use cow_str::CowStr;
 pub use open_enum::{NotWellFormed, UnknownValue};
-
-/// The Rust example of the consumers' guide, which is compiled as a test of the documentation.
-#[cfg(doctest)]
-#[doc = include_str!("../types.md")]
-struct TypedConsumers;

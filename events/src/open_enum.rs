@@ -28,13 +28,13 @@ macro_rules! open_enum {
     (
         $(#[$doc:meta])*
         $name:ident, well_formed: $is_well_formed:path;
-        $($variant:ident = $text:literal,)+
+        $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum $name {
-            $(#[doc = concat!("`", $text, "`")] $variant,)+
+            $(#[doc = concat!("`", $text, "`")] $(#[doc = ""] #[$variant_doc])* $variant,)+
             /// A well-formed value that the catalogue doesn't list.
             Unknown($crate::UnknownValue),
         }

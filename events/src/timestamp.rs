@@ -1,6 +1,6 @@
 //! Date-times as defined in [RFC 3339, section 5.6](https://www.rfc-editor.org/rfc/rfc3339#section-5.6).
 
-use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 
 /// A time as Scalekit wrote it.
@@ -22,6 +22,16 @@ impl Timestamp {
     #[must_use]
     pub fn instant(&self) -> Option<DateTime<Utc>> {
         parse(&self.0)
+    }
+
+    /// The time in UTC with nine fraction digits; `None` if it is not an RFC 3339 date-time.
+    ///
+    /// The order of these strings is that of the times, so they can be sort keys in a database. This isn't true for
+    /// the times as Scalekit writes them, which have no zeros at the end of the fraction: as a string, `…27Z` comes
+    /// after `…27.5Z`.
+    #[must_use]
+    pub fn sortable(&self) -> Option<String> {
+        Some(self.instant()?.to_rfc3339_opts(SecondsFormat::Nanos, true))
     }
 }
 
@@ -87,6 +97,20 @@ mod tests {
     fn assert_parses(text: &str, seconds: i64, nanoseconds: u32) {
         let instant = parse(text).unwrap_or_else(|| panic!("{text} is not accepted"));
         assert_eq!((instant.timestamp(), instant.timestamp_subsec_nanos()), (seconds, nanoseconds), "{text}");
+    }
+
+    #[test]
+    fn sortable_times_have_nine_fraction_digits() {
+        for (text, sortable) in [
+            ("2025-10-14T09:29:27Z", Some("2025-10-14T09:29:27.000000000Z")),
+            ("2025-10-14T09:29:27.5Z", Some("2025-10-14T09:29:27.500000000Z")),
+            ("2025-10-14T09:29:27.098914861Z", Some("2025-10-14T09:29:27.098914861Z")),
+            ("2025-10-14T11:29:27.5+02:00", Some("2025-10-14T09:29:27.500000000Z")),
+            ("2016-12-31T23:59:60Z", Some("2017-01-01T00:00:00.000000000Z")),
+            ("2025-10-14", None),
+        ] {
+            assert_eq!(Timestamp(text.to_owned()).sortable().as_deref(), sortable, "{text}");
+        }
     }
 
     #[test]

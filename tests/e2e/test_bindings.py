@@ -1,5 +1,6 @@
 """Tests the published schemas. Python bindings are generated from them with the commands of the pages for consumers, and
-read every sample. The commands for EventBridge's schema registry are run against a fake registry."""
+read every sample, as do the handlers of the pages. The commands for EventBridge's schema registry are run against a fake
+registry."""
 
 from __future__ import annotations
 
@@ -17,13 +18,13 @@ from urllib.parse import unquote
 
 import pytest
 
-from support import page
+from support import consumers, page
+from support.consumers import EXAMPLE, LINES, NOT_SORTABLE, SORTABLE as SORTED, TIMES, batch
 from support.harness import EVENTS, HOST, TOOLS, Emulator
 from support.page import section
 
 SCHEMAS = EVENTS / "schemas"
 TYPES = sorted(path.stem for path in (EVENTS / "bodies").iterdir())
-EXAMPLE = "organization.sso_enabled"
 
 # The maximum length of a schema in the registry, in characters, from the model of its API.
 CONTENT_SIZE = 100_000
@@ -44,15 +45,45 @@ for line in sys.stdin:
 """
 
 
-# Calls the handler with each event in turn, and writes the names of the errors.
-HANDLE_IN_TURN = """
-import json, sys
-HANDLER
-for event in json.load(sys.stdin):
+# Calls a handler with the input of each case, and writes what it returned.
+HANDLE = """
+import json, sys, traceback
+from handler import batch_handler, handler
+
+for line in sys.stdin:
+    case = json.loads(line)
     try:
-        handler(event, None)
-    except Exception as error:
-        print(type(error).__name__)
+        response = (handler if case["entry"] == "event" else batch_handler)(case["input"], None)
+        print("=>", json.dumps(response))
+    except Exception:
+        traceback.print_exc()
+        print("=> error")
+"""
+
+SORTABLE = """
+import json, sys
+from sortable import sortable
+
+for time in json.load(sys.stdin):
+    try:
+        print(sortable(time))
+    except ValueError:
+        print("error")
+"""
+
+# Stores states and handles batches, and writes what the functions of the page returned.
+STORE_AND_HANDLE_ONCE = """
+import json, sys
+from once import once_handler
+from store import store
+
+class Context:
+    def get_remaining_time_in_millis(self):
+        return 30_000
+
+stores, batches = json.load(sys.stdin)
+stored = [store("conn_1", time, {"enabled": enabled}) for time, enabled in stores]
+print(json.dumps([stored, [once_handler(batch, Context()) for batch in batches]]))
 """
 
 
@@ -63,13 +94,24 @@ def event(type: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the bindings, which the command of the page generates."""
+    """A directory with the bindings, which the command of the page generates, and the handlers of the pages."""
     directory = tmp_path_factory.mktemp("bindings")
     (directory / "scalekit.schema.json").symlink_to(EVENTS / "scalekit.schema.json")
     [commands] = page.blocks(section("Python"), "sh")
     install, generate = commands.split("\n", maxsplit=1)
     page.assert_pinned(install)
     page.shell(generate, directory=directory)
+    handler, test = page.blocks(section("Python"), "python")
+    [sortable] = page.blocks(section("Times that sort"), "python")
+    [store] = page.blocks(section("Store in Python"), "python")
+    [once] = page.blocks(section("Once in Python"), "python")
+    for heading in ("Store in Python", "Once in Python"):
+        [install] = page.blocks(section(heading), "sh")
+        page.assert_pinned(install.rstrip())
+    files = {"handler": handler, "call": test, "sortable": sortable, "store": store, "once": once}
+    for name, code in files.items():
+        (directory / f"{name}.py").write_text(code)
+    (directory / "delivered").symlink_to(EVENTS / "delivered")
     return directory
 
 
@@ -148,48 +190,56 @@ def test_the_python_bindings_declare_types(directory: Path) -> None:
     assert printed.splitlines() == ["str | None", "str | None", "Connection | None"]
 
 
-def test_the_python_example_runs(directory: Path) -> None:
-    handler, call = page.blocks(section("Python"), "python")
-    (directory / "handler.py").write_text(handler)
-    (directory / "delivered").symlink_to(EVENTS / "delivered")
-    deleted = event("organization.directory.user_deleted")
-    printed = python(directory, f"{call}\nprint(*handler(json.loads(input()), None))", json.dumps(deleted))
-    assert printed == f"{deleted['detail']['id']} {deleted['detail']['data']['id']}\n"
+def test_the_python_handlers_handle_ignore_and_refuse_events(directory: Path) -> None:
+    consumers.assert_handles([page.BINDINGS / "python", "-c", HANDLE], directory, os.environ)
 
 
-def test_the_powertools_handler_processes_each_event_once(directory: Path, tmp_path: Path) -> None:
-    [handler] = page.blocks(section("Idempotency with Powertools"), "python")
-    [commands] = page.blocks(section("Idempotency with Powertools"), "sh")
-    install, create_table = commands.split("\n", maxsplit=1)
-    page.assert_pinned(install)
-    failing = event(EXAMPLE)
-    failing["detail"]["id"] = "evt_1"
-    repaired = json.loads(json.dumps(failing))
-    failing["detail"]["data"]["id"] = None
+def test_the_python_test_runs(directory: Path) -> None:
+    assert python(directory, "import call") == f"{LINES[EXAMPLE]}\n"
+
+
+def test_the_python_times_sort(directory: Path) -> None:
+    printed = python(directory, SORTABLE, json.dumps([*TIMES, *NOT_SORTABLE]))
+    assert printed.splitlines() == [*SORTED, *("error" for _ in NOT_SORTABLE)]
+
+
+def test_the_python_handler_ignores_duplicates_and_older_events(directory: Path, tmp_path: Path) -> None:
+    poison, again = consumers.changed(id="evt_1", data={"id": None}), consumers.changed(id="evt_1")
+    good = event(EXAMPLE)
+    batches = [batch(good), batch(good | {"id": "another"}, poison, "{}"), batch(again), batch(again)]
+    [create_latest] = page.blocks(section("Keeping the latest state"), "sh")
+    [create_handled] = page.blocks(section("Doing something once"), "sh")
 
     with Emulator(tmp_path) as emulator:
-        page.shell(create_table, emulator.url)
+        page.shell(create_latest, emulator.url)
+        page.shell(create_handled, emulator.url)
         [powertools] = (TOOLS / "consumers" / "lib").glob("python*/site-packages")
         variables = {
             "AWS_ENDPOINT_URL": emulator.url,
             "AWS_LAMBDA_FUNCTION_NAME": "my-function",
-            "IDEMPOTENCY_TABLE": "handled-events",
             # boto3 and pydantic come from the emulator's environment.
             "PYTHONPATH": os.pathsep.join([str(powertools), str(directory)]),
         }
         done = subprocess.run(
-            [TOOLS / "emulator" / "bin" / "python", "-c", HANDLE_IN_TURN.replace("HANDLER", handler)],
+            [TOOLS / "emulator" / "bin" / "python", "-c", STORE_AND_HANDLE_ONCE],
             env=os.environ | variables,
-            input=json.dumps([event(EXAMPLE), event(EXAMPLE) | {"id": "another"}, failing, repaired, repaired]),
+            input=json.dumps([consumers.STORES, batches]),
             capture_output=True,
             text=True,
         )
+        assert done.returncode == 0, done.stderr
         tables = emulator.client("dynamodb")
+        latest = tables.get_item(TableName="latest", Key={"id": {"S": "conn_1"}})["Item"]
+        by_the_command = tables.get_item(TableName="latest", Key={"id": {"S": good["detail"]["data"]["id"]}})["Item"]
         [first, _] = tables.scan(TableName="handled-events")["Items"]
         expires = tables.describe_time_to_live(TableName="handled-events")["TimeToLiveDescription"]
 
-    live = f"{event(EXAMPLE)['detail']['data']['id']} is live"
-    assert done.stdout.splitlines() == [live, "ValidationError", live], done.stderr
+    *log, results = done.stdout.splitlines()
+    stored, responses = json.loads(results)
+    assert (stored, latest) == (consumers.STORED, consumers.LATEST)
+    assert by_the_command["occurred_at"] == {"S": good["detail"]["occurred_at"]}
+    assert log == [LINES[EXAMPLE]] * 2, "a duplicate should be ignored, and a failed event be handled when it comes again"
+    assert responses == [consumers.failures(*ids) for ids in ((), (1, 2), (), ())]
     assert expires["AttributeName"] == "expiration"
     assert int(first["expiration"]["N"]) - time.time() > 14 * 24 * 60 * 60
 

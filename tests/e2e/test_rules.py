@@ -137,6 +137,7 @@ SELECTED: dict[str, set[str]] = {
         "organization.deleted",
         "user: deactivated",
     },
+    "Everything but replays": set(EVERYTHING),
     "Everything but logins and logouts": set(EVERYTHING) - {"user.login", "user.logout"},
     "A connection goes live": {
         "organization.sso_enabled",
@@ -223,7 +224,7 @@ def received(emulator: Emulator) -> dict[str, list[dict[str, Any]]]:
     subscriptions = {}
     for rule in SELECTED:
         name, pattern = command(rule)
-        queue = Queue(emulator, queues.create_queue(QueueName=name)["QueueUrl"])
+        queue = Queue(emulator, queues.create_queue(QueueName=f"of-{name}")["QueueUrl"])
         events.put_rule(Name=name, EventBusName=BUS, EventPattern=pattern)
         events.put_targets(Rule=name, EventBusName=BUS, Targets=[{"Id": "queue", "Arn": queue.arn}])
         subscriptions[rule] = queue
@@ -242,6 +243,22 @@ def test_each_pattern_matches_exactly_the_expected_events(rule: str, emulator: E
     assert {name for name, event in EVERYTHING.items() if selects(event)} == SELECTED[rule]
     for name in SELECTED[rule]:
         assert not selects(Event(EVERYTHING[name].detail, source="another"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "matches"),
+    [
+        ("Deprovisioning", "deactivated", True),
+        ("A connected account stops working", "account-stopped", True),
+        ("Everything but replays", "replayed", False),
+        ("A connection goes live", "replayed", True),
+        ("Events outside the catalogue", "unknown-type", True),
+        ("SSO changes of one organization", "older", True),
+    ],
+)
+def test_an_unusual_event_matches_a_pattern_or_not(rule: str, name: str, matches: bool, emulator: Emulator) -> None:
+    event = (EVENTS / "unusual" / f"{name}.json").read_text()
+    assert emulator.client("events").test_event_pattern(EventPattern=pattern(rule), Event=event)["Result"] == matches
 
 
 @pytest.mark.parametrize("rule", SELECTED)
@@ -280,7 +297,7 @@ def test_every_rule_and_pattern_in_the_documentation_is_tested() -> None:
 
 def test_the_rule_for_events_outside_the_catalogue_excludes_every_type_in_it() -> None:
     [_, table] = (EVENTS / "src" / "catalogue.rs").read_text().split("\nevent_types! {")
-    catalogue = re.findall(r'^ +\w+ = "([^"]+)", \w+, \w+;$', table.partition("\n}")[0], re.MULTILINE)
+    catalogue = re.findall(r'^ +\w+ = "([^"]+)", \w+, \w+,$', table.partition("\n}")[0], re.MULTILINE)
 
     [condition] = json.loads(pattern("Events outside the catalogue"))["detail-type"]
     assert condition["anything-but"] == catalogue
@@ -324,36 +341,114 @@ def test_the_emulator_matches_patterns_as_aws_documents(
     assert answer["Result"] == matches
 
 
-def test_the_example_template_for_a_rule_delivers_matching_events(emulator: Emulator) -> None:
+def test_the_example_template_for_a_rule_delivers_matching_events_and_moves_poison_to_the_dead_letter_queue(
+    emulator: Emulator,
+) -> None:
     [template] = page.blocks(section("CloudFormation"), "yaml")
     stacks = emulator.client("cloudformation")
     stacks.create_stack(StackName="consumer", TemplateBody=template)
     stacks.get_waiter("stack_create_complete").wait(StackName="consumer", WaiterConfig={"Delay": 1})
-    described = stacks.describe_stack_resource(StackName="consumer", LogicalResourceId="Queue")
-    queue = Queue(emulator, described["StackResourceDetail"]["PhysicalResourceId"])
+    described = stacks.describe_stack_resources(StackName="consumer")["StackResources"]
+    urls = {it["LogicalResourceId"]: it["PhysicalResourceId"] for it in described}
+    [mapping] = emulator.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    # The function doesn't exist. The test fails to handle the messages in its place.
+    emulator.client("lambda").delete_event_source_mapping(UUID=mapping["UUID"])
 
     put(emulator, [SAMPLES["organization.sso_disabled"], SAMPLES["organization.sso_enabled"]])
 
-    assert [event["detail-type"] for event in queue.receive()] == ["organization.sso_enabled"]
+    queues = emulator.client("sqs")
+    received = []
+    while messages := queues.receive_message(QueueUrl=urls["Queue"], VisibilityTimeout=0).get("Messages"):
+        received += [json.loads(message["Body"])["detail-type"] for message in messages]
+    assert received == ["organization.sso_enabled"] * 5
+    assert [event["detail-type"] for event in Queue(emulator, urls["DeadLetters"]).receive()] == ["organization.sso_enabled"]
 
 
-def test_the_examples_for_terraform_and_the_cdk_have_the_same_pattern_and_bus() -> None:
-    expected = json.loads(pattern("A connection goes live"))
-
-    [terraform] = page.blocks(section("Terraform"), "hcl")
+def terraform() -> dict[str, dict[str, Any]]:
+    """The resources of the page's example, by type and name. `jsonencode` is replaced by its argument."""
+    [example] = page.blocks(section("Terraform"), "hcl")
     parse = "import hcl2, json, sys; print(json.dumps(hcl2.load(sys.stdin)))"
     parser = [TOOLS / "checkov" / "bin" / "python", "-c", parse]
-    parsed = json.loads(subprocess.run(parser, input=terraform, capture_output=True, text=True, check=True).stdout)
-    resources = {type: one for resource in parsed["resource"] for type, one in resource.items()}
-    [rule] = resources["aws_cloudwatch_event_rule"].values()
-    [target] = resources["aws_cloudwatch_event_target"].values()
-    assert rule["event_bus_name"] == target["event_bus_name"] == [BUS]
-    assert [ast.literal_eval(it[len("${jsonencode(") : -len(")}")]) for it in rule["event_pattern"]] == [expected]
+    parsed = json.loads(subprocess.run(parser, input=example, capture_output=True, text=True, check=True).stdout)
 
-    [cdk] = page.blocks(section("CDK"), "ts")
-    [source, detail_type] = re.search(r'eventPattern: { source: \["(.*)"\], detailType: \["(.*)"\] }', cdk).groups()
-    assert {"source": [source], "detail-type": [detail_type]} == expected
-    assert f'EventBus.fromEventBusName(this, "Bus", "{BUS}")' in cdk
+    def plain(value: Any) -> Any:
+        [value] = value if isinstance(value, list) else [value]
+        encoded = isinstance(value, str) and re.fullmatch(r"\$\{jsonencode\((.*)\)\}", value)
+        return ast.literal_eval(encoded[1]) if encoded else value
+
+    return {
+        f"{type}.{name}": {key: plain(value) for key, value in it.items()}
+        for resource in parsed["resource"]
+        for type, named in resource.items()
+        for name, it in named.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def cdk(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The resources of the page's stack for the CDK, synthesized, by type and the start of their names."""
+    directory = tmp_path_factory.mktemp("cdk")
+    [stack] = page.blocks(section("CDK"), "ts")
+    (directory / "stack.ts").write_text(stack)
+    (directory / "package.json").write_text('{"type": "module"}')
+    (directory / "node_modules").symlink_to(TOOLS / "cdk" / "node_modules")
+    (directory / "app.js").write_text(
+        'import { App } from "aws-cdk-lib";\n'
+        'import { ConnectionLive } from "./stack.ts";\n'
+        'const app = new App({ outdir: "output", analyticsReporting: false });\n'
+        'new ConnectionLive(app, "consumer");\n'
+        "app.synth();\n"
+    )
+    command = [TOOLS / "cdk" / "bin" / "node", "app.js"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    template = json.loads((directory / "output" / "consumer.template.json").read_text())
+    return {name[:-8]: it["Properties"] for name, it in template["Resources"].items()}
+
+
+def test_the_examples_for_cloudformation_the_cdk_and_terraform_create_the_same_rule_and_queues(
+    cdk: dict[str, dict[str, Any]],
+) -> None:
+    [text] = page.blocks(section("CloudFormation"), "yaml")
+    resources = {name: it.get("Properties", {}) for name, it in page.template(text)["Resources"].items()}
+    queue, dead_letters = resources["Queue"], resources["DeadLetters"]
+    assert queue == {
+        "QueueName": "connection-live",
+        "VisibilityTimeout": 180,
+        "RedrivePolicy": {"deadLetterTargetArn": "DeadLetters.Arn", "maxReceiveCount": 5},
+        "RedriveAllowPolicy": {"redrivePermission": "denyAll"},
+    }
+    assert dead_letters["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
+    assert dead_letters["RedriveAllowPolicy"]["redrivePermission"] == "byQueue"
+
+    [arn] = cdk["DeadLetters"]["RedriveAllowPolicy"]["sourceQueueArns"]
+    assert arn["Fn::Join"][1][-1] == ":connection-live"
+    assert cdk["DeadLetters"]["MessageRetentionPeriod"] == dead_letters["MessageRetentionPeriod"]
+    assert cdk["DeadLetters"]["RedriveAllowPolicy"]["redrivePermission"] == "byQueue"
+    [target] = cdk["Queue"]["RedrivePolicy"].pop("deadLetterTargetArn").values()
+    assert target[0].startswith("DeadLetters")
+    expected = queue | {"RedrivePolicy": {"maxReceiveCount": 5}}
+    assert {name: cdk["Queue"][name] for name in expected} == expected
+    assert cdk["ConnectionLive"]["EventBusName"] == BUS
+
+    example = terraform()
+    named = example["aws_sqs_queue.queue"]
+    assert (named["name"], named["visibility_timeout_seconds"]) == (queue["QueueName"], queue["VisibilityTimeout"])
+    assert named["redrive_policy"] == {"deadLetterTargetArn": "${aws_sqs_queue.dead_letters.arn}", "maxReceiveCount": 5}
+    assert named["redrive_allow_policy"] == queue["RedriveAllowPolicy"]
+    retention = example["aws_sqs_queue.dead_letters"]["message_retention_seconds"]
+    assert retention == dead_letters["MessageRetentionPeriod"]
+    assert example["aws_sqs_queue_redrive_allow_policy.dead_letters"]["redrive_allow_policy"] == {
+        "redrivePermission": "byQueue",
+        "sourceQueueArns": ["${aws_sqs_queue.queue.arn}"],
+    }
+    rule, rule_target = example["aws_cloudwatch_event_rule.connection_live"], example["aws_cloudwatch_event_target.queue"]
+    assert rule["event_bus_name"] == rule_target["event_bus_name"] == BUS
+
+    pattern_of_the_page = json.loads(pattern("A connection goes live"))
+    for one in (resources["ConnectionLive"]["EventPattern"], cdk["ConnectionLive"]["EventPattern"], rule["event_pattern"]):
+        assert one == pattern_of_the_page
 
 
 def test_the_command_to_put_an_event_on_a_bus_works(emulator: Emulator) -> None:

@@ -55,7 +55,7 @@ async fn local_app() -> App {
 fn the_samples_are_the_generators_output() {
     let generated = test_support::samples(&folder()).unwrap();
     let mut committed = envelopes();
-    for subfolder in ["delivered", "transports", "refused"] {
+    for subfolder in ["delivered", "transports", "refused", "unusual"] {
         let files = files(&folder().join(subfolder)).into_iter();
         committed.extend(files.map(|(name, text)| (format!("{subfolder}/{name}"), text)));
     }

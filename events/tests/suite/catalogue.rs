@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, fmt::Debug};
 
 use scalekit_events::{
     catalogue::{EventType, ObjectType},
-    data::{AccountStatus, AuthorizationType, DomainType, VerificationMethod, VerificationStatus},
+    data::{AccountStatus, AuthorizationType, DomainType, Family, VerificationMethod, VerificationStatus},
 };
+use serde_json::Value;
 
 use crate::support::{published, samples::samples};
 
@@ -69,4 +70,49 @@ fn every_event_type_has_a_sample() {
     }
     let event_types = samples.iter().map(|(event_type, _)| event_type.as_str()).collect();
     assert_same(event_types, EventType::KNOWN.iter().map(EventType::as_str).collect());
+}
+
+#[test]
+fn keys_personal_data_and_secrets_match_the_published_catalogue() {
+    let rows = |[key, personal, secret]: [&[&str]; 3]| [key.join(" "), personal.join(" "), secret.join(" ")];
+    let table = Family::ALL
+        .iter()
+        .map(|family| (family.name().to_owned(), rows([family.key(), family.personal(), family.secret()])))
+        .collect();
+    let published = published::FAMILIES
+        .iter()
+        .map(|it| (it.name.to_owned(), [it.key, it.personal, it.secret].map(str::to_owned)))
+        .collect();
+    assert_same(table, published);
+}
+
+#[test]
+fn every_sample_has_the_members_of_its_key() {
+    for (event_type, sample) in samples() {
+        for path in event_type.family().unwrap().key() {
+            let id = sample.pointer(&format!("/{}", path.replace('.', "/"))).and_then(Value::as_str);
+            assert!(id.is_some_and(|id| id.contains('_')), "{event_type} has no {path}");
+        }
+    }
+}
+
+#[test]
+fn addresses_of_people_are_only_in_the_members_with_personal_data() {
+    for (event_type, mut sample) in samples() {
+        for path in event_type.family().unwrap().personal() {
+            if let Some(member) = sample.pointer_mut(&format!("/{}", path.replace('.', "/"))) {
+                *member = Value::Null;
+            }
+        }
+        assert!(!sample.to_string().contains('@'), "{event_type}: {sample}");
+    }
+}
+
+#[test]
+fn a_description_is_a_sentence_that_no_other_event_type_has() {
+    let descriptions: BTreeSet<_> = EventType::KNOWN.iter().map(|it| it.description().unwrap()).collect();
+    assert_eq!(descriptions.len(), EventType::KNOWN.len());
+    for text in descriptions {
+        assert!(text.starts_with(char::is_uppercase) && text.ends_with('.'), "{text}");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod drift;
+mod handlers;
 #[cfg(feature = "schemas")]
 mod schemas;
 mod support;

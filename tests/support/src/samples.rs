@@ -1,4 +1,5 @@
-//! The envelopes in `events/` and the events in `events/delivered/`, made from the bodies in `events/bodies/`.
+//! The envelopes in `events/`, and the events in `events/delivered/` and `events/unusual/`, made from the bodies in
+//! `events/bodies/`.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -13,12 +14,62 @@ const SIGNED_AT: u64 = 1_760_434_167;
 /// The time of the stale sample's signature: 2001-09-09T01:46:40Z.
 const STALE_AT: u64 = 1_000_000_000;
 
-/// Every envelope and every delivered event, by its path in `events/`, which is the given folder.
+/// What is replaced in a text, and by what.
+type Replacement = (&'static str, &'static str);
+
+/// The events in `events/unusual/`: the name, the type of the delivered event that it is made from, and what is replaced
+/// in its text.
+#[rustfmt::skip]
+const UNUSUAL: &[(&str, &str, &[Replacement])] = &[
+    ("replayed", "organization.sso_enabled", &[
+        ("\"resources\": [],", "\"resources\": [],\n  \"replay-name\": \"my-replay\","),
+    ]),
+    ("duplicate", "organization.sso_enabled", &[("8000-078213382471", "8000-000000000001")]),
+    // It occurred 0.1 seconds before `organization.sso_enabled`, about the same connection.
+    ("older", "organization.sso_enabled", &[
+        ("078213382471", "078213382470"),
+        ("organization.sso_enabled", "organization.sso_disabled"),
+        ("09:29:27.098914861Z", "09:29:27Z"),
+        ("\"enabled\": true", "\"enabled\": false"),
+        ("Connection Enabled", "Connection Disabled"),
+    ]),
+    ("unknown-type", "organization.sso_enabled", &[
+        ("078213382471", "078213382472"),
+        ("organization.sso_enabled", "organization.sso_paused"),
+        ("Connection Enabled", "Connection Paused"),
+    ]),
+    ("null-members", "organization.sso_enabled", &[
+        ("078213382471", "078213382473"),
+        ("\"OIDC\"", "null"),
+        ("\"OKTA\"", "null"),
+        ("\"enabled\": true", "\"enabled\": null"),
+        ("\"COMPLETED\"", "null"),
+    ]),
+    ("empty-display-name", "organization.sso_enabled", &[
+        ("078213382471", "078213382474"),
+        ("\"SSO Connection Enabled\"", "\"\""),
+    ]),
+    ("without-id", "organization.sso_enabled", &[
+        ("078213382471", "078213382475"),
+        ("\"conn_94567862424830277\"", "null"),
+    ]),
+    ("deactivated", "organization.directory.user_updated", &[
+        ("581680692017", "581680692018"),
+        ("\"active\": true", "\"active\": false"),
+    ]),
+    ("account-stopped", "connected_account.status_updated", &[
+        ("597289807175", "597289807176"),
+        ("\"ACTIVE\"", "\"EXPIRED\""),
+        ("\"PENDING_VERIFICATION\"", "\"ACTIVE\""),
+    ]),
+];
+
+/// Every envelope, every delivered event and every unusual event, by its path in `events/`, which is the given folder.
 ///
 /// The envelopes are signed with the development secret at a fixed time, so that they are the same each time.
 ///
 /// # Errors
-/// If a body can't be read, or isn't JSON.
+/// If a body can't be read, isn't JSON, or doesn't contain what an unusual event replaces.
 pub fn samples(folder: &Path) -> Result<BTreeMap<String, String>, Box<dyn std::error::Error>> {
     let key = Key::parse(DEVELOPMENT_SECRET)?;
     let mut samples = BTreeMap::new();
@@ -58,6 +109,16 @@ pub fn samples(folder: &Path) -> Result<BTreeMap<String, String>, Box<dyn std::e
         let violating = serde_json::to_vec_pretty(&violating)?;
         let violating = SignedDelivery::new(&key, &id, SIGNED_AT, &violating);
         add("refused/violating.json".into(), pretty(&violating.function_url())?);
+    }
+    for (name, of, replacements) in UNUSUAL {
+        let mut text = samples[&format!("delivered/{of}.json")].clone();
+        for (from, to) in *replacements {
+            if !text.contains(from) {
+                return Err(format!("{of} doesn't contain {from}").into());
+            }
+            text = text.replace(from, to);
+        }
+        samples.insert(format!("unusual/{name}.json"), text);
     }
     Ok(samples)
 }

@@ -13,6 +13,11 @@ pub struct Family {
     /// The members of `data`, separated by spaces. Each is `name:kind`, or only `name` if its kind is `string`. A
     /// required member starts with `*`.
     members: &'static str,
+    /// The members of `detail` that identify the object, that contain personal data, and that are secrets, each separated
+    /// by spaces. Scalekit doesn't publish them in this form: they follow from its descriptions.
+    pub key: &'static str,
+    pub personal: &'static str,
+    pub secret: &'static str,
 }
 
 pub const FAMILIES: &[Family] = &[
@@ -22,6 +27,9 @@ pub const FAMILIES: &[Family] = &[
         event_types: "organization.created organization.updated organization.deleted",
         members: "*id:org_ *display_name external_id region_code create_time:date-time update_time:date-time \
                   deleted_at:date-time metadata:object settings:object",
+        key: "data.id",
+        personal: "",
+        secret: "",
     },
     Family {
         name: "OrganizationDomain",
@@ -30,6 +38,9 @@ pub const FAMILIES: &[Family] = &[
                       organization.domain_dns_verification_success organization.domain_dns_verification_failed",
         members: "*id:dom_ *domain *domain_type *organization_id:org_ *environment_id:env_ txt_record_key \
                   txt_record_secret *verification_status verification_method updated_at:date-time",
+        key: "data.id",
+        personal: "",
+        secret: "data.txt_record_secret",
     },
     Family {
         name: "OrgMembership",
@@ -37,18 +48,27 @@ pub const FAMILIES: &[Family] = &[
         event_types: "user.signup user.organization_invitation user.organization_membership_created \
                       user.organization_membership_deleted user.organization_membership_updated",
         members: "*organization:object *user:object",
+        key: "data.organization.id data.user.id",
+        personal: "data.user",
+        secret: "",
     },
     Family {
         name: "UserAuth",
         object: "User",
         event_types: "user.login user.logout",
         members: "*user:object *user_session:object",
+        key: "data.user_session.session_id",
+        personal: "data.user data.user_session",
+        secret: "",
     },
     Family {
         name: "Directory",
         object: "Directory",
         event_types: "organization.directory_enabled organization.directory_disabled",
         members: "*id:dir_ *organization_id:org_ directory_type provider enabled:boolean updated_at:date-time",
+        key: "data.id",
+        personal: "",
+        secret: "",
     },
     Family {
         name: "DirectoryUser",
@@ -59,6 +79,9 @@ pub const FAMILIES: &[Family] = &[
                   preferred_username dp_id employee_id department cost_center division title user_type phone_number \
                   language locale zoneinfo organization nickname profile groups:array roles:array \
                   custom_attributes:object raw_attributes:object picture address:object",
+        key: "data.id",
+        personal: "data",
+        secret: "",
     },
     Family {
         name: "DirectoryGroup",
@@ -67,6 +90,9 @@ pub const FAMILIES: &[Family] = &[
                       organization.directory.group_deleted",
         members: "*id:dirgroup_ *organization_id:org_ directory_id:dir_ display_name external_id dp_id \
                   raw_attributes:object",
+        key: "data.id",
+        personal: "data.raw_attributes",
+        secret: "",
     },
     Family {
         name: "Connection",
@@ -74,18 +100,27 @@ pub const FAMILIES: &[Family] = &[
         event_types: "organization.sso_created organization.sso_enabled organization.sso_disabled \
                       organization.sso_deleted",
         members: "*id:conn_ *organization_id:org_ connection_type provider enabled:boolean status",
+        key: "data.id",
+        personal: "",
+        secret: "",
     },
     Family {
         name: "Role",
         object: "Role",
         event_types: "role.created role.updated role.deleted",
         members: "*id *name display_name description extends",
+        key: "data.id",
+        personal: "",
+        secret: "",
     },
     Family {
         name: "Permission",
         object: "Permission",
         event_types: "permission.created permission.updated permission.deleted",
         members: "*id *name description",
+        key: "data.id",
+        personal: "",
+        secret: "",
     },
     Family {
         name: "ConnectedAccount",
@@ -96,6 +131,9 @@ pub const FAMILIES: &[Family] = &[
                       connected_account.oauth_succeeded",
         members: "*id:ca_ *identifier *connection_id:conn_ connection_name *provider authorization_type *status \
                   token_expires_at:date-time last_used_at:date-time",
+        key: "data.id",
+        personal: "data.identifier",
+        secret: "data.magic_link",
     },
     Family {
         name: "ConnectedAccountStatusUpdated",
@@ -103,6 +141,9 @@ pub const FAMILIES: &[Family] = &[
         event_types: "connected_account.status_updated",
         members: "*id:ca_ *identifier *connection_id:conn_ connection_name *provider *authorization_type *status \
                   *old_status",
+        key: "data.id",
+        personal: "data.identifier",
+        secret: "",
     },
 ];
 
