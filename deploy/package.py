@@ -16,8 +16,9 @@ SOURCE = Path(__file__).resolve().parents[1] / "template.yaml"
 # The name of each file, and whether its template can create a function URL.
 FILES = {"template.json": True, "template-without-function-url.json": False}
 
-# The most bytes of a template that CloudFormation accepts in a request. A larger one must be uploaded to S3 first.
-MAX_BYTES = 51_200
+# The most bytes of a template that CloudFormation reads from a bucket: its quota is "1 MB". A request contains 51,200 at most.
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
+MAX_BYTES = 1_000_000
 
 _CODE_PARAMETERS = {
     "CodeBucket": {
