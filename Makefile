@@ -12,6 +12,7 @@ RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda iam-simulate consumers cdk))
 EMULATOR_PYTHON := .tools/emulator/bin/python
 PYTEST := $(EMULATOR_PYTHON) -m pytest -p no:cacheprovider
+ACCEPTANCE := $(EMULATOR_PYTHON) tests/e2e/acceptance.py
 WITH_CARGO_LAMBDA := PATH='$(CURDIR)/.tools/cargo-lambda/bin':"$$PATH"
 
 # Keep Python from writing bytecode files next to the tests.
@@ -23,7 +24,7 @@ ifneq ($(MAKECMDGOALS),installed)
 .NOTPARALLEL:
 endif
 .DELETE_ON_ERROR:
-.PHONY: help demo watch test rust release test-release bench events schemas tools installed build prerequisites clean
+.PHONY: help demo watch test rust acceptance release test-release bench events schemas tools installed build prerequisites clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -43,8 +44,8 @@ PACKAGES := -p scalekit-eventbridge -p scalekit-events -p send -p test-support
 # Clippy also checks the benchmarks, except `defaults`: its dependencies take long to compile.
 #
 # Installing the tools takes minutes the first time, so it runs in parallel with the checks and tests in Rust, which need
-# none of them. The tests of the deployment need the release build, which takes several minutes the first time, so both run
-# in parallel with the other end-to-end tests.
+# none of them. The tests of the deployment, which are the quick form of the acceptance, need the release build. That takes
+# several minutes the first time, so both run in parallel with the other end-to-end tests.
 test: prerequisites ## Run all checks and tests
 	@$(MAKE) --no-print-directory tools & \
 	$(MAKE) --no-print-directory rust; status=$$?; \
@@ -54,8 +55,9 @@ test: prerequisites ## Run all checks and tests
 	cargo build --locked --package bus --example bus
 	@echo 'Running the tests of the deployment in parallel with the other end-to-end tests'
 	@{ $(WITH_CARGO_LAMBDA) cargo lambda build --release --locked --quiet && \
-		$(PYTEST) -rs tests/e2e/test_d*.py; } > target/test-deployment.log 2>&1 & \
-	$(PYTEST) tests/e2e/test_[!d]*.py; status=$$?; \
+		{ $(ACCEPTANCE) emulator --quick; status=$$?; \
+		$(PYTEST) -rs -m 'not acceptance' tests/e2e/test_d*.py && exit $$status; }; } > target/test-deployment.log 2>&1 & \
+	$(PYTEST) -m 'not acceptance' tests/e2e/test_[!d]*.py; status=$$?; \
 	wait $$! || status=1; cat target/test-deployment.log; exit $$status
 
 # `cargo doc` gets the packages and the example because its dependencies then have the features that Clippy has compiled.
@@ -64,6 +66,16 @@ rust: prerequisites
 	cargo clippy --workspace --exclude defaults --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked --workspace --exclude defaults --all-features --lib --example consumer
 	cargo test --locked $(PACKAGES) --all-features
+
+# On AWS, the acceptance deploys the release in dist/, which this builds if there is none. On the emulator, it deploys a
+# build for this machine.
+acceptance: .tools/emulator/.installed .tools/bindings/.installed $(if $(EMULATOR),.tools/sam/.installed .tools/cargo-lambda/.installed,dist/SHA256SUMS) ## Prove a deployment in your AWS account, or with EMULATOR=1 on this machine: QUICK=1 KEEP=1 REMOVE=1 YES=1
+	@cargo build --locked --quiet
+	@$(if $(EMULATOR),$(WITH_CARGO_LAMBDA) cargo lambda build --release --locked --quiet)
+	@$(ACCEPTANCE) $(if $(EMULATOR),emulator,aws) $(if $(QUICK),--quick) $(if $(KEEP),--keep) $(if $(REMOVE),--remove) $(if $(YES),--yes)
+
+dist/SHA256SUMS:
+	@$(MAKE) --no-print-directory release
 
 # The tests of a release run both binaries. The binary for the other architecture runs under qemu.
 release: .tools/cargo-lambda/.installed .tools/emulator/.installed ## Build a release into dist/ and test it

@@ -92,6 +92,8 @@ class Deployment:
             {"time": "2026-11-23T12:00:00.000Z", "type": "platform.report", "record": report},
         ]
         self.measure("Invocations", 1)
+        if invocation.response and 400 <= invocation.response.get("statusCode", 0) < 500:
+            self.measure("Url4xxCount", 1)
         self.measure("Errors", 0 if invocation.response is not None else 1)
         self.measure("Throttles", 0)
         self.measure("Duration", invocation.duration_ms)
@@ -101,6 +103,10 @@ class Deployment:
         """Adds to a metric that Lambda itself reports."""
         dimensions = {"FunctionName": TEMPLATE.outputs["FunctionName"]}
         self._metrics.add(metric("AWS/Lambda", name, dimensions), self._minute, value)
+
+    def refuse_in_front(self) -> None:
+        """A request that Lambda refuses without an invocation."""
+        self.measure("Url4xxCount", 1)
 
     def minute(self, *events: Any) -> None:
         """A minute in which these events come, in which parked events are tried again, and after which the alarms are
@@ -122,6 +128,14 @@ class Deployment:
         """So many minutes, with these events in each of them."""
         for _ in range(count):
             self.minute(*(event() for event in events))
+
+    def hour_with_one_event(self, attempt: Callable[[], object]) -> None:
+        """An hour in which Scalekit tries an event at once, after 5 seconds, 5 minutes and half an hour, because none of
+        the responses is 200."""
+        for tries, minutes in ((2, 5), (1, 30), (1, 25)):
+            for _ in range(tries):
+                attempt()
+            self.minutes(minutes)
 
     def forget(self) -> None:
         """From here on, `rung` only has the alarms that go off later. Those that are on don't go off again."""
@@ -289,6 +303,23 @@ def ten_deliveries_signed_with_ed25519(resources: ExitStack) -> Deployment:
 def forged_deliveries_while_real_ones_are_forwarded(resources: ExitStack) -> Deployment:
     stack = Deployment(resources)
     stack.minutes(60, forged, forged, real)
+    return stack
+
+
+@scenario("WrongSignatures")
+def a_bad_rotation_with_one_event(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources)
+    stack.minute(real())
+    stack.minutes(20)
+    stack.hour_with_one_event(lambda: stack.deliver(forged()))
+    return stack
+
+
+@scenario()
+def two_forged_deliveries_in_a_quiet_hour(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources)
+    stack.minute(forged(), forged())
+    stack.minutes(60)
     return stack
 
 
@@ -498,6 +529,53 @@ def lambda_throttles_a_delivery(resources: ExitStack) -> Deployment:
     stack = Deployment(resources)
     stack.measure("Throttles", 1)
     stack.minute(real())
+    return stack
+
+
+@scenario("NotInvoked")
+def a_policy_denies_requests_to_the_url(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources)
+    stack.minutes(10, real, browsed)
+    stack.hour_with_one_event(stack.refuse_in_front)
+    return stack
+
+
+@scenario("NotInvoked", "Throttles")
+def no_concurrency_is_left(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources)
+    stack.minutes(10, real)
+    for _ in range(10):
+        stack.refuse_in_front()
+        stack.measure("Throttles", 1)
+        stack.minute()
+    return stack
+
+
+@scenario()
+def lambda_refuses_a_few_requests_among_those_that_it_passes_on(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources)
+    for _ in range(30):
+        stack.refuse_in_front()
+        stack.minute(real(), browsed())
+    return stack
+
+
+@scenario()
+def lambda_refuses_one_malformed_request_of_a_scanner(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources)
+    stack.refuse_in_front()
+    stack.minutes(30)
+    return stack
+
+
+@scenario()
+def invocations_are_reported_a_minute_later_than_their_status(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources)
+    for _ in range(4):
+        stack.measure("Url4xxCount", 5)
+        stack.minute()
+        stack.measure("Invocations", 5)
+        stack.minutes(20)
     return stack
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from support import page
-from support.deploy import ARCHITECTURE
+from support.target import ARCHITECTURE
 from support.harness import BUS, EVENTS, ROOT, SOURCE, Emulator, Failure
 from support.page import section
 

@@ -16,6 +16,8 @@ import pytest
 from support import page
 from support.harness import BUS, EVENTS, ROOT, SOURCE, TOOLS, Emulator
 from support.page import PAGES, cli_patterns, cloudformation_patterns, inline_patterns, section, sections
+from support.report import Expect
+from support.target import Target
 
 # The default AWS quota for the length of an event pattern, in characters.
 PATTERN_SIZE = 2048
@@ -232,15 +234,16 @@ def received(emulator: Emulator) -> dict[str, list[dict[str, Any]]]:
     return {rule: queue.receive() for rule, queue in subscriptions.items()}
 
 
+@pytest.mark.acceptance("Rules")
 @pytest.mark.parametrize("rule", SELECTED)
-def test_each_pattern_matches_exactly_the_expected_events(rule: str, emulator: Emulator) -> None:
-    client = emulator.client("events")
+def test_each_pattern_matches_exactly_the_expected_events(rule: str, target: Target, expect: Expect) -> None:
+    client = target.client("events")
 
     def selects(event: Event) -> bool:
         envelope = json.dumps(page.envelope(event.detail, event.source))
         return client.test_event_pattern(EventPattern=pattern(rule), Event=envelope)["Result"]
 
-    assert {name for name, event in EVERYTHING.items() if selects(event)} == SELECTED[rule]
+    expect("the events", {name for name, event in EVERYTHING.items() if selects(event)}, SELECTED[rule])
     for name in SELECTED[rule]:
         assert not selects(Event(EVERYTHING[name].detail, source="another"))
 

@@ -59,9 +59,13 @@ PLATFORM_REPORT = {
 
 # The metrics of AWS services that the template uses, by the one dimension that selects them:
 # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+# https://docs.aws.amazon.com/lambda/latest/dg/urls-monitoring.html
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 PLATFORM_METRICS = {
-    ("AWS/Lambda", "FunctionName"): {"ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles"},
+    ("AWS/Lambda", "FunctionName"): {
+        *("ConcurrentExecutions", "Duration", "Errors", "Invocations", "Throttles"),
+        *("Url4xxCount", "UrlRequestCount"),
+    },
     ("AWS/SQS", "QueueName"): {
         "ApproximateAgeOfOldestMessage",
         "ApproximateNumberOfMessagesNotVisible",
@@ -338,21 +342,53 @@ def test_the_time_until_the_parking_queue_is_empty(
     assert eval(TIME_TO_EMPTY["expression"], functions, metrics) == pytest.approx(minutes)
 
 
+# The metrics of a custom bus's rules, by their dimensions:
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html
+RULE_METRICS = {"FailedInvocations", "InvocationsSentToDlq"}
+
+
 @pytest.mark.parametrize("title", titles("metric"))
 def test_a_graph_shows_existing_metrics(title: str) -> None:
-    schema = r"""'\{"(?P<namespace>[^"]+)",(?P<dimension>\w+)\} MetricName="(?P<name>\w+)"'"""
-    search = re.compile(rf"SEARCH\({schema}, 'Sum', 300\)")
+    own = r'\{"(?P<namespace>[^"]+)",(?P<dimension>\w+)\} MetricName="(?P<name>\w+)"'
+    of_rules = r'\{AWS/Events,EventBusName,RuleName\} MetricName="(?P<rule_metric>\w+)" EventBusName="(?P<bus>[^"]+)"'
+    search = re.compile(rf"SEARCH\('(?:{own}|{of_rules})', 'Sum', 300\)")
     for metric in widget(title)["metrics"]:
         if metric[0] == TIME_TO_EMPTY:
             continue
         if "expression" in metric[0]:
             found = search.fullmatch(metric[0]["expression"])
             assert found
-            assert_exists((found["namespace"], found["name"], frozenset({(found["dimension"], "any")})))
-            assert metric[0]["label"] == f"${{PROP('Dim.{found['dimension']}')}}"
+            if found["rule_metric"]:
+                assert found["rule_metric"] in RULE_METRICS
+                assert found["bus"] == FULL.outputs["EventBusName"]
+                assert "${PROP('Dim.RuleName')}" in metric[0]["label"]
+            else:
+                assert_exists((found["namespace"], found["name"], frozenset({(found["dimension"], "any")})))
+                assert metric[0]["label"] == f"${{PROP('Dim.{found['dimension']}')}}"
         else:
             namespace, name, *dimensions, _ = metric
             assert_exists((namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True))))
+
+
+def test_the_dashboard_shows_the_failures_of_rules_on_the_bus_of_any_stack() -> None:
+    shown = json.dumps(widget("Events that a target of the bus's rules didn't get")["metrics"])
+    assert set(re.findall(r'MetricName=\\"(\w+)', shown)) == RULE_METRICS
+    for bus in ("shared", "arn:aws:events:eu-central-1:210987654321:event-bus/shared"):
+        assert "EventBusName=shared" in Template(READ, ExistingEventBus=bus).outputs["DashboardCommand"].split()
+
+
+def test_a_line_in_a_graph_is_the_threshold_of_its_alarm() -> None:
+    lines = [
+        (title, line["label"], line["value"])
+        for title in titles("metric")
+        for line in widget(title).get("annotations", {}).get("horizontal", [])
+    ]
+    assert lines
+    for title, label, value in lines:
+        alarm = ALARMS[label.removesuffix(" alarm") + "Alarm"]
+        assert value == alarm.properties["Threshold"], label
+        watched = {name for _, name, _ in alarm.metrics}
+        assert watched & set(re.findall(r"\w+", json.dumps(widget(title)["metrics"])))
 
 
 def test_every_metric_is_on_the_dashboard_or_has_an_alarm() -> None:

@@ -199,19 +199,14 @@ class Alarm:
 
     def __post_init__(self) -> None:
         own = {"Metrics"} if "Metrics" in self.properties else self._SIMPLE
-        assert self.properties.keys() - {"Dimensions"} == self._ALL | own, self.properties.keys()
+        assert self.properties.keys() - {"Dimensions", "DatapointsToAlarm"} == self._ALL | own, self.properties.keys()
 
     @property
     def metrics(self) -> list[Metric]:
         """The metrics that the alarm watches."""
         if "Metrics" in self.properties:
-            return [
-                metric(query["MetricStat"]["Metric"]["Namespace"], query["MetricStat"]["Metric"]["MetricName"])
-                for query in self.properties["Metrics"]
-                if "MetricStat" in query
-            ]
-        dimensions = {dimension["Name"]: dimension["Value"] for dimension in self.properties.get("Dimensions", [])}
-        return [metric(self.properties["Namespace"], self.properties["MetricName"], dimensions)]
+            return [_watched(it["MetricStat"]["Metric"]) for it in self.properties["Metrics"] if "MetricStat" in it]
+        return [_watched(self.properties)]
 
     def is_on(self, metrics: Metrics, minute: int) -> bool:
         """Whether the alarm is in the ALARM state at the end of this minute.
@@ -222,7 +217,7 @@ class Alarm:
         length = self._period // 60
         ends = [minute + 1 - length * number for number in range(periods)]
         values = [self._value(metrics, range(end - length, end)) for end in ends]
-        return all(map(self._is_breaching, values))
+        return sum(map(self._is_breaching, values)) >= int(self.properties.get("DatapointsToAlarm", periods))
 
     @property
     def _period(self) -> int:
@@ -245,9 +240,8 @@ class Alarm:
                 assert query.keys() == {"Id", "MetricStat", "ReturnData"} and query["ReturnData"] is False
                 stat = query["MetricStat"]
                 assert stat.keys() == {"Metric", "Period", "Stat"}
-                assert stat["Metric"].keys() == {"Namespace", "MetricName"}
-                watched = metric(stat["Metric"]["Namespace"], stat["Metric"]["MetricName"])
-                values[query["Id"]] = metrics.statistic(watched, stat["Stat"], minutes)
+                assert stat["Metric"].keys() - {"Dimensions"} == {"Namespace", "MetricName"}
+                values[query["Id"]] = metrics.statistic(_watched(stat["Metric"]), stat["Stat"], minutes)
         [expression] = expressions
         return evaluate(expression, values)
 
@@ -265,10 +259,22 @@ class Alarm:
         raise AssertionError(f"{self.properties['ComparisonOperator']} is not implemented")
 
 
+def _watched(properties: Mapping[str, Any]) -> Metric:
+    dimensions = {dimension["Name"]: dimension["Value"] for dimension in properties.get("Dimensions", [])}
+    return metric(properties["Namespace"], properties["MetricName"], dimensions)
+
+
 def evaluate(expression: str, values: Mapping[str, float | None]) -> float | None:
-    """A metric math expression of the form `IF(metric > number, number, metric)` for one period, or None without data:
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html#using-IF-expressions"""
-    tokens = Tokens(expression, r"[A-Z]+|[a-z]\w*|\d+|[(),>]")
+    """A metric math expression for one period, or None without data. It has one of the forms
+    `IF(metric > number, number, metric)` and `metric - FILL(metric, number)`:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html"""
+    tokens = Tokens(expression, r"[A-Z]+|[a-z]\w*|\d+|[-(),>]")
+    result = _conditional(tokens, values) if tokens.next == "IF" else _difference(tokens, values)
+    assert tokens.next is None
+    return result
+
+
+def _conditional(tokens: Tokens, values: Mapping[str, float | None]) -> float | None:
     for token in ("IF", "("):
         tokens.take(token)
     condition = values[tokens.take()]
@@ -279,6 +285,17 @@ def evaluate(expression: str, values: Mapping[str, float | None]) -> float | Non
     tokens.take(",")
     if_false = values[tokens.take()]
     tokens.take(")")
-    assert tokens.next is None
     # A data point is dropped if the condition has none.
     return None if condition is None else if_true if condition > limit else if_false
+
+
+def _difference(tokens: Tokens, values: Mapping[str, float | None]) -> float | None:
+    minuend = values[tokens.take()]
+    for token in ("-", "FILL", "("):
+        tokens.take(token)
+    subtrahend = values[tokens.take()]
+    tokens.take(",")
+    filled = float(tokens.take())
+    tokens.take(")")
+    # There is no data point if one side has none. FILL gives the other side one.
+    return None if minuend is None else minuend - (filled if subtrahend is None else subtrahend)

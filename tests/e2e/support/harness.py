@@ -53,19 +53,23 @@ _DUMMY_AWS = {
 
 
 def prepare_process() -> None:
-    """Prepares this process, and the processes that it starts, for a run that uses only this machine.
-
-    It removes the developer's own settings from the environment. It also makes SIGTERM (`kill`) and SIGHUP (a closed
-    terminal) raise `KeyboardInterrupt`, as Ctrl-C does, so that every `with` block is cleaned up. A shell that starts a
-    process in the background may make it ignore SIGINT, so its handler is installed, too.
-    """
+    """Prepares this process, and the processes that it starts, for a run that uses only this machine: it removes the
+    developer's own settings from the environment."""
     for name in [name for name in os.environ if _FOREIGN.fullmatch(name)]:
         del os.environ[name]
     os.environ.update(_DUMMY_AWS)
+    react_to_signals()
+
+
+def react_to_signals() -> None:
+    """Makes SIGTERM (`kill`) and SIGHUP (a closed terminal) raise `KeyboardInterrupt`, as Ctrl-C does, so that every
+    `with` block is cleaned up. A shell that starts a process in the background may make it ignore SIGINT, so its handler
+    is installed, too. The process that started this one may have blocked the signals."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 def executable(*command: str) -> Path:

@@ -83,19 +83,17 @@ def inline_patterns(text: str) -> list[Any]:
     return [json.loads(code) for code in re.findall(r"`(\{[^`\n]+\})`", _BLOCK.sub("", text)) if '"source"' in code]
 
 
-def shell(script: str, endpoint: str = NOWHERE, directory: Path = ROOT) -> str:
-    """Runs a shell block of a page with the pinned tools. The AWS CLI sends its requests to `endpoint`."""
-    variables = {
-        "PATH": os.pathsep.join([str(BINDINGS), os.environ["PATH"]]),
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_PAGER": "",
-        "AWS_MAX_ATTEMPTS": "1",
-    }
+def shell(script: str, endpoint: str | None = NOWHERE, directory: Path = ROOT, stdin: str = "") -> str:
+    """Runs a shell block of a page with the pinned tools. The AWS CLI sends its requests to `endpoint`, or to AWS if that
+    is None."""
+    variables = {"PATH": os.pathsep.join([str(BINDINGS), os.environ["PATH"]]), "AWS_PAGER": ""}
+    if endpoint:
+        variables |= {"AWS_ENDPOINT_URL": endpoint, "AWS_MAX_ATTEMPTS": "1"}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=directory,
         env=os.environ | variables,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         text=True,
     )
