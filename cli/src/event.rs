@@ -1,6 +1,7 @@
 //! An event to send, as it is named on the command line: an event type, or a file.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -130,7 +131,7 @@ impl Sample {
 
 /// The detail of an event as EventBridge delivers it, byte for byte. `None` if the content is something else.
 fn detail(content: &[u8]) -> Option<Vec<u8>> {
-    let members: std::collections::BTreeMap<String, &RawValue> = serde_json::from_slice(content).ok()?;
+    let members: BTreeMap<String, &RawValue> = serde_json::from_slice(content).ok()?;
     let is_delivered = ["detail-type", "source", "detail"].iter().all(|name| members.contains_key(*name));
     is_delivered.then(|| members["detail"].get().as_bytes().to_vec())
 }

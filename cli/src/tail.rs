@@ -1,6 +1,6 @@
 //! `tail`: shows each event that arrives on a bus.
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, io, process::ExitCode};
 
 use clap::Args;
 use serde_json::Value;
@@ -63,7 +63,7 @@ async fn show(subscription: &mut Subscription<'_>, format: Format) -> Result<(),
 }
 
 /// An event in one line: its time, type, id, organization and source.
-fn row(event: &str) -> std::io::Result<()> {
+fn row(event: &str) -> io::Result<()> {
     let event: Value = serde_json::from_str(event).unwrap_or_default();
     let detail = &event["detail"];
     terminal::line(&[

@@ -53,6 +53,14 @@ def locked(program: Program) -> dict[tuple[str, str], dict[str, Any]]:
     return {(it["name"], it["version"]): it for it in packages}
 
 
+def test_the_function_is_the_only_binary_of_its_workspace() -> None:
+    """`cargo lambda watch` and `cargo lambda deploy` take every binary of a workspace for a function."""
+    command = ["cargo", "metadata", "--no-deps", "--locked", "--format-version", "1"]
+    described = json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
+    targets = [target for package in described["packages"] for target in package["targets"]]
+    assert [target["name"] for target in targets if "bin" in target["kind"]] == [FUNCTION.name]
+
+
 def test_both_programs_have_the_version_of_the_release() -> None:
     for program in (FUNCTION, CLI):
         assert (program.package, release.VERSION) in locked(program)

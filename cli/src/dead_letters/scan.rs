@@ -1,17 +1,23 @@
 //! Receives the messages of a queue, each once. SQS can't search, so every command receives all of them.
 
-use std::{collections::HashSet, error::Error, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    error::Error,
+    io,
+    time::Duration,
+};
 
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
     QueueAttributeName,
 };
+use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
     aws::{Aws, Explain},
     stop::Stop,
-    terminal::{self, Progress},
+    terminal::{Format, Progress, plain},
 };
 
 /// How long a received message is invisible to others if the program is killed: this long, and the time that it may take to
@@ -155,15 +161,11 @@ impl Pace {
 }
 
 /// Reports messages that are no longer in the queue, by name and number of copies.
-pub(super) fn report(
-    done: &std::collections::BTreeMap<String, usize>,
-    what: &str,
-    format: terminal::Format,
-) -> std::io::Result<()> {
+pub(super) fn report(done: &BTreeMap<String, usize>, what: &str, format: Format) -> io::Result<()> {
     for (name, copies) in done {
         format.print(
-            &[terminal::plain(name.as_str()), terminal::plain(format!("{copies}×").as_str()), terminal::plain(what)],
-            &serde_json::json!({"id": name, "copies": copies, "outcome": what}),
+            &[plain(name.as_str()), plain(format!("{copies}×").as_str()), plain(what)],
+            &json!({"id": name, "copies": copies, "outcome": what}),
         )?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The messages that a command is about.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use aws_sdk_sqs::types::Message;
 use clap::Args;
@@ -48,8 +48,8 @@ impl Selection {
     }
 }
 
-impl std::fmt::Display for Selection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.problem, self.all) {
             (Some(problem), _) => write!(f, "all messages with the problem {problem}"),
             (None, true) => f.write_str("all messages"),

@@ -1,6 +1,6 @@
 //! `dead-letters show`: the body and the attributes of messages.
 
-use std::{collections::HashSet, error::Error, process::ExitCode};
+use std::{collections::HashSet, error::Error, io, process::ExitCode};
 
 use aws_sdk_sqs::types::Message;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -44,7 +44,7 @@ pub(super) async fn run(aws: &Aws, arguments: &Arguments, format: Format) -> Res
     Ok(if found.report_missing() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn show(message: &Message, format: Format) -> std::io::Result<()> {
+fn show(message: &Message, format: Format) -> io::Result<()> {
     let mut attributes: Vec<_> = message.message_attributes().into_iter().flatten().collect();
     attributes.sort_unstable_by_key(|(name, _)| *name);
     let attributes = attributes.into_iter().map(|(name, value)| (name, value.string_value().unwrap_or_default()));

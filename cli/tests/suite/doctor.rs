@@ -462,10 +462,12 @@ fn to(service: &str, resource: &str) -> (&'static str, u16, String) {
 #[test]
 fn the_rules() {
     let denied = json!({"__type": "AccessDeniedException"}).to_string();
+    let no_rules = ("ListRules", 400, denied.clone());
     let failed = json!({"Datapoints": [{"Timestamp": 1.0, "Sum": 3.0}]}).to_string();
     let elsewhere = json!({"Id": "1", "Arn": "arn:aws:sqs:eu-central-1:210987654321:mine"});
     let with_role = json!({"Id": "1", "Arn": arn("sqs", "mine"), "RoleArn": "arn:aws:iam::123456789012:role/mine"});
     check(vec![
+        ("they can't be read", vec![no_rules], ["rules", "unknown", "AccessDeniedException", TOOLS]),
         (
             "it is disabled",
             vec![("ListRules", 200, rule("DISABLED").to_string())],
