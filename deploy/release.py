@@ -63,7 +63,7 @@ def _check_targets() -> None:
 
 def _build(program: Program, architecture: str, crates: list[Crate]) -> bytes:
     """Builds a binary with the list of its dependencies inside, for scanners. cargo-lambda builds the program for people, too,
-    because it brings a linker for both architectures, and links with an old version of glibc."""
+    because it brings a linker for both architectures."""
     print(f"Building {program.name} {VERSION} for {architecture}", flush=True)
     target = TARGETS[architecture]
     output = _TARGET_DIRECTORY / "lambda" / architecture
