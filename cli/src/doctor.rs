@@ -65,12 +65,10 @@ pub(crate) async fn run(arguments: &Arguments, format: Format) -> Result<ExitCod
         Ok(deployment) => check(&deployment, arguments, checksums.as_ref()).await,
         Err(finding) => vec![*finding],
     };
-    let mut states: Vec<_> = findings.iter().map(|finding| finding.state).collect();
     for finding in &findings {
         finding.print(format)?;
     }
-    states.retain(|state| *state != State::Skipped);
-    let count = |state| states.iter().filter(|it| **it == state).count();
+    let count = |state| findings.iter().filter(|finding| finding.state == state).count();
     let (broken, doubtful) = (count(State::Broken), count(State::Warning) + count(State::Unknown));
     terminal::note(&match (broken, doubtful) {
         (0, 0) => "Every link holds.".to_owned(),
