@@ -37,9 +37,11 @@ watch: override export PATTERN := $(value PATTERN)
 watch: tools build ## Run the function and a local bus until Ctrl-C, and show the events: PATTERN=… FORWARD=URL JSON=1
 	@$(EMULATOR_PYTHON) tests/e2e/watch.py
 
-# The packages that have tests and documentation in Rust. The benchmarks have neither. The end-to-end tests test `bus`, which
-# is built in a separate step: the function's tests would otherwise be compiled with SDK features that only `bus` uses.
-PACKAGES := -p scalekit-eventbridge -p scalekit-events -p send -p test-support
+# The packages that have tests and documentation in Rust. The benchmarks have neither.
+PACKAGES := -p scalekit-eventbridge -p scalekit-events -p test-support
+
+# The program for people is a workspace of its own: see cli/Cargo.toml.
+CLI := --manifest-path cli/Cargo.toml
 
 # Clippy also checks the benchmarks, except `defaults`: its dependencies take long to compile.
 #
@@ -52,7 +54,6 @@ test: prerequisites ## Run all checks and tests
 	wait $$! && exit $$status
 	.tools/sam/bin/cfn-lint template.yaml deploy/*.yaml
 	cargo build --locked
-	cargo build --locked --package bus --example bus
 	@echo 'Running the tests of the deployment in parallel with the other end-to-end tests'
 	@{ $(WITH_CARGO_LAMBDA) cargo lambda build --release --locked --quiet && \
 		{ $(ACCEPTANCE) emulator --quick; status=$$?; \
@@ -63,9 +64,12 @@ test: prerequisites ## Run all checks and tests
 # `cargo doc` gets the packages and the example because its dependencies then have the features that Clippy has compiled.
 rust: prerequisites
 	cargo fmt --all --check
+	cargo fmt $(CLI) --check
 	cargo clippy --workspace --exclude defaults --all-targets --all-features --locked -- -D warnings
+	cargo clippy $(CLI) --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --locked --workspace --exclude defaults --all-features --lib --example consumer
 	cargo test --locked $(PACKAGES) --all-features
+	cargo test --locked $(CLI)
 
 # On AWS, the acceptance deploys the release in dist/, which this builds if there is none. On the emulator, it deploys a
 # build for this machine.

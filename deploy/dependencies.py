@@ -1,4 +1,4 @@
-"""What is in the binary, and under which licences? Writes the SBOM and the licence texts of the crates in it."""
+"""What is in a binary, and under which licences? Writes the SBOM and the licence texts of the crates in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-NAME = "scalekit-eventbridge"
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
 
 # The terms for crates that name a licence, but whose package has no file with its text. Of several licences, it is the
@@ -21,9 +20,22 @@ _TERMS = {"Apache-2.0": ROOT / "LICENSE", "MIT": ROOT / "deploy" / "licenses" / 
 _LICENSE_FILE = re.compile(r"(licen[cs]e|copying|copyright|notice|unlicense)\b.*", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class Program:
+    """A binary of a release."""
+
+    name: str
+    package: str
+    workspace: Path
+
+
+FUNCTION = Program("scalekit-eventbridge", "scalekit-eventbridge", ROOT)
+CLI = Program("scalekit-events", "scalekit-events-cli", ROOT / "cli")
+
+
 @dataclass
 class Crate:
-    """A crate that is compiled into the binary."""
+    """A crate that is compiled into a binary."""
 
     name: str
     version: str
@@ -54,19 +66,19 @@ class Crate:
         return texts
 
 
-def crates() -> list[Crate]:
-    """The crates in the binaries for all targets, the function's own first.
+def crates(program: Program) -> list[Crate]:
+    """The crates in the binaries for all targets, the program's own first.
 
     `cargo tree` resolves the features as a build does. `cargo metadata` would add those of the tests.
     """
-    described = json.loads(_cargo("metadata", "--format-version", "1"))
+    described = json.loads(_cargo(program, "metadata", "--format-version", "1"))
     packages = {(it["name"], it["version"]): it for it in described["packages"]}
-    locked = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
+    locked = tomllib.loads((program.workspace / "Cargo.lock").read_text())["package"]
     checksums = {(it["name"], it["version"]): it.get("checksum") for it in locked}
     found: dict[tuple[str, str], Crate] = {}
     for target in TARGETS.values():
         parents: list[Crate] = []
-        for line in tree(target, "--prefix", "depth"):
+        for line in tree(program, target, "--prefix", "depth"):
             match = re.match(r"(\d+)(\S+) v(\S+)", line)
             assert match, line
             depth, key = int(match[1]), (match[2], match[3])
@@ -88,15 +100,15 @@ def crates() -> list[Crate]:
     return [found.pop(own), *(found[key] for key in sorted(found))]
 
 
-def tree(target: str, *options: str) -> list[str]:
+def tree(program: Program, target: str, *options: str) -> list[str]:
     """The crates that a build for this target compiles into the binary. Macros and build scripts aren't in it."""
     edges = ("--edges", "normal,no-proc-macro", "--target", target)
-    return _cargo("tree", "--package", NAME, *edges, *options).splitlines()
+    return _cargo(program, "tree", "--package", program.package, *edges, *options).splitlines()
 
 
-def _cargo(*arguments: str) -> str:
-    done = subprocess.run(["cargo", *arguments, "--locked"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout
+def _cargo(program: Program, *arguments: str) -> str:
+    command = ["cargo", *arguments, "--locked"]
+    return subprocess.run(command, cwd=program.workspace, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def sbom(crates: list[Crate]) -> str:
@@ -158,7 +170,7 @@ def third_party(crates: list[Crate]) -> str:
         for text in crate.license_texts():
             by_text.setdefault(text, []).append(crate)
     rule = "=" * 80
-    parts = [f"The crates that {NAME} is compiled from, and their licences.\n"]
+    parts = [f"The crates that {crates[0].name} is compiled from, and their licences.\n"]
     parts += [f"{it.name} {it.version}: {it.license}" for it in crates]
     for text, users in by_text.items():
         parts.append(f"\n{rule}\n{', '.join(f'{it.name} {it.version}' for it in users)}\n{rule}\n\n{text}")

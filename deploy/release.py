@@ -1,4 +1,5 @@
-"""Writes a release to dist/: for each architecture a zip file that Lambda accepts, and what comes with them.
+"""Writes a release to dist/: for each architecture a zip file that Lambda accepts and one with `scalekit-events`, and what comes
+with them.
 
 Everything is the same, byte for byte, for each build of a commit with the same toolchain, in any folder.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import dependencies
 import package
-from dependencies import NAME, ROOT, TARGETS, Crate
+from dependencies import CLI, FUNCTION, ROOT, TARGETS, Crate, Program
 
 DIST = ROOT / "dist"
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
@@ -27,17 +28,24 @@ _TARGET_DIRECTORY = ROOT / "target" / "dist"
 
 
 def zip_name(architecture: str, version: str = VERSION) -> str:
-    return f"{NAME}-{version}-{architecture}.zip"
+    """The name of the function's zip file."""
+    return f"{FUNCTION.name}-{version}-{architecture}.zip"
 
 
-def write_zip(path: Path, binary: bytes, third_party: str) -> None:
-    """Writes the function's zip file. Times, permissions and the order of the files don't depend on the machine."""
-    files = {"bootstrap": binary, "LICENSE": (ROOT / "LICENSE").read_bytes(), "THIRD-PARTY.txt": third_party.encode()}
+def cli_zip_name(architecture: str) -> str:
+    return f"{CLI.name}-{VERSION}-linux-{architecture}.zip"
+
+
+def write_zip(path: Path, binary: bytes, third_party: str, name: str = "bootstrap") -> None:
+    """Writes a binary's zip file. Lambda requires the default name of the binary.
+
+    Times, permissions and the order of the files don't depend on the machine."""
+    files = {name: binary, "LICENSE": (ROOT / "LICENSE").read_bytes(), "THIRD-PARTY.txt": third_party.encode()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, content in files.items():
-            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+        for file, content in files.items():
+            entry = zipfile.ZipInfo(file, (1980, 1, 1, 0, 0, 0))
             entry.create_system = 3  # Unix, whose permissions follow
-            entry.external_attr = (0o100755 if name == "bootstrap" else 0o100644) << 16
+            entry.external_attr = (0o100755 if content is binary else 0o100644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
 
@@ -53,36 +61,37 @@ def _check_targets() -> None:
                  f" rustup target add {' '.join(missing)}")
 
 
-def _build(architecture: str, crates: list[Crate]) -> bytes:
-    """Builds the binary with the list of its dependencies inside, for scanners."""
-    print(f"Building {NAME} {VERSION} for {architecture}", flush=True)
+def _build(program: Program, architecture: str, crates: list[Crate]) -> bytes:
+    """Builds a binary with the list of its dependencies inside, for scanners. cargo-lambda builds the program for people, too,
+    because it brings a linker for both architectures."""
+    print(f"Building {program.name} {VERSION} for {architecture}", flush=True)
     target = TARGETS[architecture]
     output = _TARGET_DIRECTORY / "lambda" / architecture
     flags = [f"--remap-path-prefix={path}={name}" for path, name in _machine_paths(crates).items()]
-    flags += ["-C", f"link-arg={_compile_audit_list(crates, architecture)}"]
+    flags += ["-C", f"link-arg={_compile_audit_list(program, crates, architecture)}"]
     if spaced := [flag for flag in flags if " " in flag]:
         sys.exit(f"A release can't be built with a space in the name of a folder: {', '.join(spaced)}")
     subprocess.run(
         ["cargo", "lambda", "build", "--release", "--locked", "--quiet", "--target", target, "--lambda-dir", output],
-        cwd=ROOT,
+        cwd=program.workspace,
         env=os.environ | {"CARGO_TARGET_DIR": str(_TARGET_DIRECTORY), "RUSTFLAGS": " ".join(flags)},
         check=True,
     )
-    binary = (output / NAME / "bootstrap").read_bytes()
+    binary = (output / program.name / "bootstrap").read_bytes()
     for path in _machine_paths(crates):
         if f"{path}/".encode() in binary:
-            sys.exit(f"The binary for {architecture} contains a path of this machine: {path}")
+            sys.exit(f"The binary {program.name} for {architecture} contains a path of this machine: {path}")
     return binary
 
 
-def _compile_audit_list(crates: list[Crate], architecture: str) -> Path:
+def _compile_audit_list(program: Program, crates: list[Crate], architecture: str) -> str:
     """An object file with the list of dependencies in the section that cargo-auditable defined, and scanners read:
     https://github.com/rust-secure-code/cargo-auditable/blob/master/PARSING.md
 
     cargo-auditable itself would also list the dependencies of the benchmarks, because it asks `cargo metadata`, which
     resolves the features of the whole workspace. Scanners would then report crates that aren't in the binary.
     """
-    section = _TARGET_DIRECTORY / "dep-v0" / architecture
+    section = _TARGET_DIRECTORY / "dep-v0" / program.name / architecture
     section.parent.mkdir(parents=True, exist_ok=True)
     section.write_bytes(zlib.compress(dependencies.audit_list(crates, TARGETS[architecture]).encode(), 9))
     assembly, compiled = section.with_suffix(".s"), section.with_suffix(".o")
@@ -93,15 +102,15 @@ def _compile_audit_list(crates: list[Crate], architecture: str) -> Path:
         cwd=section.parent,
         check=True,
     )
-    # Cargo links in the top folder. A relative path is the same in each folder, and so is what Cargo derives from it.
-    return compiled.relative_to(ROOT)
+    # Cargo links in the workspace's folder. A relative path is the same in each folder, and so is what Cargo derives from it.
+    return os.path.relpath(compiled, program.workspace)
 
 
 def _machine_paths(crates: list[Crate]) -> dict[Path, str]:
     """The folders of this machine whose names the compiler would write into the binary, and what it writes instead."""
     sources = {it.directory.parent: "crates" for it in crates if it.checksum}
     sysroot = Path(_output("rustc", "--print", "sysroot"))
-    return {ROOT: NAME, **sources, sysroot: "rust"}
+    return {ROOT: FUNCTION.name, **sources, sysroot: "rust"}
 
 
 def _output(*command: str) -> str:
@@ -110,16 +119,18 @@ def _output(*command: str) -> str:
 
 def main() -> None:
     _check_targets()
-    crates = dependencies.crates()
-    third_party = dependencies.third_party(crates)
-    binaries = {architecture: _build(architecture, crates) for architecture in TARGETS}
+    crates = {program: dependencies.crates(program) for program in (FUNCTION, CLI)}
+    third_party = {program: dependencies.third_party(crates[program]) for program in crates}
+    binaries = {(it, architecture): _build(it, architecture, crates[it]) for it in crates for architecture in TARGETS}
 
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
-    for architecture, binary in binaries.items():
-        write_zip(DIST / zip_name(architecture), binary, third_party)
-    (DIST / f"{NAME}-{VERSION}.cdx.json").write_text(dependencies.sbom(crates))
-    (DIST / "THIRD-PARTY.txt").write_text(third_party)
+    for architecture in TARGETS:
+        write_zip(DIST / zip_name(architecture), binaries[FUNCTION, architecture], third_party[FUNCTION])
+        write_zip(DIST / cli_zip_name(architecture), binaries[CLI, architecture], third_party[CLI], CLI.name)
+    for program in crates:
+        (DIST / f"{program.name}-{VERSION}.cdx.json").write_text(dependencies.sbom(crates[program]))
+    (DIST / "THIRD-PARTY.txt").write_text(third_party[FUNCTION])
     package.write(DIST)
     for template in sorted((ROOT / "deploy").glob("*.yaml")):
         shutil.copyfile(template, DIST / template.name)

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 import dependencies
 import pytest
 import release
+from dependencies import CLI, FUNCTION, Program
 
 from support.function import Aws, Function, Message, batch, envelope
 from support.harness import CARGO_LAMBDA, EVENTS, ROOT
@@ -40,10 +41,14 @@ def architecture(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(scope="module")
 def binary(architecture: str) -> bytes:
     with zipfile.ZipFile(DIST / release.zip_name(architecture)) as archive:
         return archive.read("bootstrap")
+
+
+def cli(architecture: str) -> bytes:
+    with zipfile.ZipFile(DIST / release.cli_zip_name(architecture)) as archive:
+        return archive.read(CLI.name)
 
 
 def runner(architecture: str) -> list[str]:
@@ -72,17 +77,20 @@ def test_the_templates_have_the_version_of_the_function() -> None:
 
 
 @released
-def test_the_binary_lists_the_crates_of_the_bill_of_materials(architecture: str, binary: bytes) -> None:
-    listed = json.loads(zlib.decompress(elf_section(binary, ".dep-v0")))["packages"]
-    bom = json.loads((DIST / f"{dependencies.NAME}-{release.VERSION}.cdx.json").read_text())
+@pytest.mark.parametrize("program", [FUNCTION, CLI], ids=lambda program: program.name)
+def test_a_binary_lists_the_crates_of_the_bill_of_materials(program: Program, architecture: str) -> None:
+    content = binary(architecture) if program == FUNCTION else cli(architecture)
+    listed = json.loads(zlib.decompress(elf_section(content, ".dep-v0")))["packages"]
+    bom = json.loads((DIST / f"{program.name}-{release.VERSION}.cdx.json").read_text())
     [root] = [it["name"] for it in listed if it.get("root")]
-    assert root == dependencies.NAME
+    assert root == program.package
     components = {(it["name"], it["version"]) for it in [bom["metadata"]["component"], *bom["components"]]}
     crates = {(it["name"], it["version"]) for it in listed}
     assert crates <= components
     # The bill of materials is that of both architectures. Few crates are for one of them alone.
     assert len(components - crates) <= 2
-    assert {name for name, _ in crates} >= {"ring", "rustls", "lambda_http", "aws-sdk-eventbridge"}
+    own = {"lambda_http"} if program == FUNCTION else {"clap", "aws-sigv4"}
+    assert {name for name, _ in crates} >= {"ring", "rustls", "aws-sdk-eventbridge", *own}
     # The numbers in a crate's `dependencies` are positions in the list of crates.
     by_name = {it["name"]: it for it in listed}
     assert "ring" in {listed[position]["name"] for position in by_name["rustls"]["dependencies"]}
@@ -104,12 +112,30 @@ def elf_section(binary: bytes, name: str) -> bytes:
 
 
 @released
-def test_the_binary_of_a_release_forwards_a_delivery_of_each_transport(architecture: str, binary: bytes) -> None:
+def test_the_binary_of_a_release_forwards_a_delivery_of_each_transport(architecture: str) -> None:
     with TemporaryDirectory(prefix="scalekit-eventbridge-") as directory:
         path = Path(directory) / "bootstrap"
-        path.write_bytes(binary)
+        path.write_bytes(binary(architecture))
         path.chmod(0o755)
         assert_forwards([*runner(architecture), path])
+
+
+@released
+def test_the_program_of_a_release_runs_without_the_repository(architecture: str) -> None:
+    with TemporaryDirectory(prefix="scalekit-eventbridge-") as directory:
+        path = Path(directory) / CLI.name
+        path.write_bytes(cli(architecture))
+        path.chmod(0o755)
+
+        def run(*arguments: str) -> list[str]:
+            command = [*runner(architecture), path, *arguments]
+            return subprocess.check_output(command, cwd=directory, env={}, text=True).splitlines()
+
+        assert run("--version") == [f"{CLI.name} {release.VERSION}"]
+        types = sorted(file.stem for file in (EVENTS / "bodies").glob("*.json"))
+        assert [line.split()[0] for line in run("send", "--list")] == types
+        with zipfile.ZipFile(DIST / release.cli_zip_name(architecture)) as archive:
+            assert archive.namelist() == [CLI.name, "LICENSE", "THIRD-PARTY.txt"]
 
 
 def test_the_function_of_this_checkout_forwards_a_delivery_of_each_transport_on_arm64() -> None:
@@ -124,7 +150,7 @@ def test_the_function_of_this_checkout_forwards_a_delivery_of_each_transport_on_
     path = f"{CARGO_LAMBDA.parent}:{os.environ['PATH']}"  # for Zig
     build = [CARGO_LAMBDA, "lambda", "build", "--locked", "--quiet", "--target", target]
     subprocess.run(build, cwd=ROOT, check=True, env=os.environ | {"PATH": path, "CARGO_TARGET_DIR": str(output)})
-    assert_forwards([*emulator, output / "lambda" / dependencies.NAME / "bootstrap"])
+    assert_forwards([*emulator, output / "lambda" / FUNCTION.name / "bootstrap"])
 
 
 def assert_forwards(command: list[str | Path]) -> None:

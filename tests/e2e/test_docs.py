@@ -102,6 +102,14 @@ def test_the_template_names_sections_that_exist() -> None:
         assert problem(README, target) is None, target
 
 
+def test_doctor_names_sections_that_exist() -> None:
+    sources = "".join(path.read_text() for path in sorted((ROOT / "cli" / "src" / "doctor").glob("*.rs")))
+    pages = set(re.findall(r'"((?:docs/|events/|README)[\w./-]*(?:#[\w-]+)?)"', sources))
+    assert len(pages) > 10
+    for target in pages:
+        assert problem(README, target) is None, target
+
+
 def section(page: Path, heading: str) -> str:
     """The text under a heading, up to the next one of the same or a higher level."""
     level, _, title = heading.partition(" ")

@@ -17,7 +17,7 @@ import dependencies
 import package
 import pytest
 import release
-from dependencies import Crate
+from dependencies import CLI, FUNCTION, Crate, Program
 
 from support.cloudformation import read_template
 from support.harness import ROOT, TOOLS
@@ -37,9 +37,41 @@ def without_function_url() -> dict[str, Any]:
     return package.package(function_url=False)
 
 
+@pytest.fixture(scope="module", params=[FUNCTION, CLI], ids=lambda program: program.name)
+def program(request: pytest.FixtureRequest) -> Program:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def crates() -> list[Crate]:
-    return dependencies.crates()
+def crates(program: Program) -> list[Crate]:
+    return dependencies.crates(program)
+
+
+def locked(program: Program) -> dict[tuple[str, str], dict[str, Any]]:
+    """The packages in the lock file of a program's workspace."""
+    packages = tomllib.loads((program.workspace / "Cargo.lock").read_text())["package"]
+    return {(it["name"], it["version"]): it for it in packages}
+
+
+def test_the_function_is_the_only_binary_of_its_workspace() -> None:
+    """`cargo lambda watch` and `cargo lambda deploy` take every binary of a workspace for a function."""
+    command = ["cargo", "metadata", "--no-deps", "--locked", "--format-version", "1"]
+    described = json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
+    targets = [target for package in described["packages"] for target in package["targets"]]
+    assert [target["name"] for target in targets if "bin" in target["kind"]] == [FUNCTION.name]
+
+
+def test_both_programs_have_the_version_of_the_release() -> None:
+    for program in (FUNCTION, CLI):
+        assert (program.package, release.VERSION) in locked(program)
+
+
+def test_both_programs_have_the_same_versions_of_the_same_crates() -> None:
+    """Otherwise, some crates would be compiled twice, and an advisory could concern one of the programs alone."""
+    ours, theirs = locked(FUNCTION), locked(CLI)
+    names = {name for name, _ in ours} & {name for name, _ in theirs}
+    assert len(names) > 100
+    assert {it for it in theirs if it[0] in names} <= ours.keys()
 
 
 def test_the_template_has_the_version_of_the_function() -> None:
@@ -112,38 +144,38 @@ def test_the_packaged_templates_are_correct_where_they_can_be_deployed(tmp_path:
     assert lint(without_function_url, "us-gov-west-1") == ""
 
 
-def test_the_bill_of_materials_lists_what_is_compiled_into_the_binary(crates: list[Crate]) -> None:
+def test_the_bill_of_materials_lists_what_is_compiled_into_the_binary(program: Program, crates: list[Crate]) -> None:
     bom = json.loads(dependencies.sbom(crates))
     components = {(it["name"], it["version"]) for it in bom["components"]}
     expected: set[tuple[str, str]] = set()
     for target in dependencies.TARGETS.values():
-        for line in dependencies.tree(target, "--prefix", "none", "--format", "{p}"):
+        for line in dependencies.tree(program, target, "--prefix", "none", "--format", "{p}"):
             name, version = line.split()[:2]
             expected.add((name, version.removeprefix("v")))
-    own = ("scalekit-eventbridge", release.VERSION)
+    own = (program.package, release.VERSION)
     assert components | {own} == expected
     assert own not in components
-    assert {"ring", "lambda_http", "scalekit-events"} <= {name for name, _ in components}
+    assert {"ring", "aws-sdk-sqs", "lambda_http" if program == FUNCTION else "clap"} <= {name for name, _ in components}
     # A macro, and a crate that only the tests use.
     assert not {"serde_derive", "proptest"} & {name for name, _ in components}
 
-    locked = {(it["name"], it["version"]): it for it in tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]}
+    packages = locked(program)
     for component in bom["components"]:
         hashes = [it["content"] for it in component.get("hashes", [])]
-        checksum = locked[component["name"], component["version"]].get("checksum")
+        checksum = packages[component["name"], component["version"]].get("checksum")
         assert hashes == ([checksum] if checksum else []), component["name"]
 
 
-def test_the_bill_of_materials_has_the_edges_of_the_lock_file(crates: list[Crate]) -> None:
-    locked = {(it["name"], it["version"]): it for it in tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]}
+def test_the_bill_of_materials_has_the_edges_of_the_lock_file(program: Program, crates: list[Crate]) -> None:
+    packages = locked(program)
     edges = {crate.name: {it.rpartition("/")[2].split("@")[0] for it in crate.dependencies} for crate in crates}
     for crate in crates:
         # The lock file also has the dependencies of tests, of build scripts and of other systems.
-        possible = {it.split()[0] for it in locked[crate.name, crate.version].get("dependencies", [])}
+        possible = {it.split()[0] for it in packages[crate.name, crate.version].get("dependencies", [])}
         assert {it.rpartition("/")[2].split("@")[0] for it in crate.dependencies} <= possible, crate.name
-    assert {"aws-sdk-sqs", "lambda_http", "scalekit-events"} <= edges["scalekit-eventbridge"]
+    assert {"aws-sdk-sqs", "lambda_http" if program == FUNCTION else "clap"} <= edges[program.package]
     assert "ring" in edges["rustls"]
-    assert "scalekit-eventbridge" not in set().union(*edges.values())
+    assert program.package not in set().union(*edges.values())
 
 
 def test_the_bill_of_materials_follows_the_schema_of_cyclonedx(crates: list[Crate]) -> None:

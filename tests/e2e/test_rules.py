@@ -474,7 +474,7 @@ def test_the_commands_to_try_a_rule_work(emulator: Emulator) -> None:
     assert json.loads(page.shell(test_pattern, emulator.url)) == {"Result": True}
 
     _, commands = on_the_emulator.split("AWS_SECRET_ACCESS_KEY=test\n")
-    subscribe, _, receive = re.split(r"^(cargo send .*)$", commands, flags=re.MULTILINE)
+    subscribe, _, receive = re.split(r"^(scalekit-events send .*)$", commands, flags=re.MULTILINE)
     page.shell(subscribe, emulator.url)
     put(emulator, [SAMPLES["organization.sso_disabled"], SAMPLES["organization.sso_enabled"]])
 

@@ -1,4 +1,4 @@
-"""Tests `make watch` and `cargo send`: which events are shown and forwarded, when the function restarts, and that nothing
+"""Tests `make watch` and `scalekit-events send`: which events are shown and forwarded, when the function restarts, and that nothing
 keeps running at the end."""
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def test_events_that_match_are_printed_and_forwarded(consumer: str, tmp_path: Pa
             ["organization.directory.user_updated"],
             ["organization.directory.user_updated", "--set", "data.active=false", "--count", "2"],
         ):
-            sent = subprocess.run([program("send"), *arguments, "--post", url], capture_output=True, text=True)
+            sent = subprocess.run([program(), "send", *arguments, "--post", url], capture_output=True, text=True)
             assert sent.returncode == 0, sent.stdout + sent.stderr
         wait_for(lambda: watch.text().count("forwarded: 202") == 3, "forwarding")
         assert watch.text().count("doesn't match the pattern") == 2

@@ -134,7 +134,7 @@ The function is running at {function.url}, and the emulator with the bus at {sta
 The function restarts when you edit a file in src/ or events/src/. To send it an event, run one of these commands in the
 project's folder, in another terminal:
 
-  cargo send organization.sso_enabled{post}
+  scalekit-events send organization.sso_enabled{post}
 
   {invoke} --data-file {EXAMPLE.relative_to(ROOT)}
 

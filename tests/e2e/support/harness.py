@@ -86,15 +86,9 @@ def executable(*command: str) -> Path:
 
 
 @cache
-def program(name: str) -> Path:
-    """A program that is the example of its own package.
-
-    It is built with the same packages as in the Makefile: `send` as by `cargo test`, and `bus` alone. With others, Cargo
-    would compile the dependencies with other features again.
-    """
-    [packages] = re.findall(r"^PACKAGES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    with_packages = ["--package", name] if name == "bus" else [*packages.split(), "--all-features"]
-    return executable("build", *with_packages, "--example", name)
+def program() -> Path:
+    """The program `scalekit-events`, built by Cargo if necessary."""
+    return executable("build", "--manifest-path", "cli/Cargo.toml")
 
 
 class Failure(Exception):

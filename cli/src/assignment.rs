@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 /// A member to set, such as `data.active=false`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
+pub(crate) struct Assignment {
     /// The names of the nested members.
     path: Vec<String>,
     /// JSON.
@@ -15,9 +15,9 @@ pub struct Assignment {
 
 /// Why a text isn't an assignment, or why a member can't be set.
 #[derive(Debug, PartialEq, Eq)]
-pub enum AssignmentError {
+pub(crate) enum AssignmentError {
     /// The text has no `=`, or an empty member name before it.
-    Malformed(String),
+    Malformed,
     /// The member, or the body if the path is empty, isn't a JSON object, so it has no members to set.
     NotAnObject(String),
 }
@@ -26,11 +26,10 @@ impl FromStr for Assignment {
     type Err = AssignmentError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let malformed = || AssignmentError::Malformed(text.to_owned());
-        let (path, value) = text.split_once('=').ok_or_else(malformed)?;
+        let (path, value) = text.split_once('=').ok_or(AssignmentError::Malformed)?;
         let path: Vec<_> = path.split('.').map(str::to_owned).collect();
         if path.iter().any(String::is_empty) {
-            return Err(malformed());
+            return Err(AssignmentError::Malformed);
         }
         let value = match serde_json::from_str::<&RawValue>(value) {
             Ok(json) => json.get().to_owned(),
@@ -47,7 +46,7 @@ impl Assignment {
     ///
     /// # Errors
     /// [`AssignmentError::NotAnObject`] if the text or a member on the path is something else.
-    pub fn apply(&self, object: &str) -> Result<String, AssignmentError> {
+    pub(crate) fn apply(&self, object: &str) -> Result<String, AssignmentError> {
         self.apply_below(object, 0)
     }
 
@@ -79,9 +78,7 @@ fn quoted(text: &str) -> String {
 impl fmt::Display for AssignmentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed(text) => {
-                write!(f, "--set {text}: this should be PATH=VALUE, such as data.active=false")
-            }
+            Self::Malformed => f.write_str("this should be PATH=VALUE, such as data.active=false"),
             Self::NotAnObject(path) if path.is_empty() => f.write_str("--set: the body is not a JSON object"),
             Self::NotAnObject(path) => write!(f, "--set: {path} is not a JSON object, so it has no members to set"),
         }
@@ -138,9 +135,9 @@ mod tests {
     fn what_cannot_be_set_is_an_error() {
         let not_an_object = |path: &str| AssignmentError::NotAnObject(path.to_owned());
         for (json, assignment, expected) in [
-            ("{}", "a", AssignmentError::Malformed("a".into())),
-            ("{}", "=1", AssignmentError::Malformed("=1".into())),
-            ("{}", "a..b=1", AssignmentError::Malformed("a..b=1".into())),
+            ("{}", "a", AssignmentError::Malformed),
+            ("{}", "=1", AssignmentError::Malformed),
+            ("{}", "a..b=1", AssignmentError::Malformed),
             ("[]", "a=1", not_an_object("")),
             ("null", "a=1", not_an_object("")),
             ("no json", "a=1", not_an_object("")),

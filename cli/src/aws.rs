@@ -1,18 +1,23 @@
-//! The clients of AWS's services, and their errors in one line.
+//! The calls to AWS, and their errors in one line.
+
+mod read;
 
 use std::{error::Error, iter};
 
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_eventbridge::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
 };
 
+pub(crate) use read::{CallError, Reader, Service};
+
 /// The clients.
 pub(crate) struct Aws {
     pub(crate) events: aws_sdk_eventbridge::Client,
     pub(crate) queues: aws_sdk_sqs::Client,
+    config: SdkConfig,
 }
 
 impl Aws {
@@ -23,7 +28,17 @@ impl Aws {
         if config.region().is_none() {
             return Err("there is no region: set AWS_REGION, or AWS_PROFILE to a profile that has one".into());
         }
-        Ok(Self { events: aws_sdk_eventbridge::Client::new(&config), queues: aws_sdk_sqs::Client::new(&config) })
+        let events = aws_sdk_eventbridge::Client::new(&config);
+        let queues = aws_sdk_sqs::Client::new(&config);
+        Ok(Self { events, queues, config })
+    }
+
+    /// The services that are only read.
+    ///
+    /// # Errors
+    /// If there are no credentials.
+    pub(crate) async fn reader(&self) -> Result<Reader, String> {
+        Reader::new(&self.config).await
     }
 
     /// The URL of a queue.
@@ -34,6 +49,12 @@ impl Aws {
         let output = self.queues.get_queue_url().queue_name(queue).send().await;
         output.explain(&format!("find the queue {queue}"))?.queue_url.ok_or_else(|| format!("{queue} has no URL"))
     }
+}
+
+/// Whether a call failed because a resource doesn't exist. SQS has two codes for this.
+pub(crate) fn is_missing(error: &impl ProvideErrorMetadata) -> bool {
+    let codes = ["ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"];
+    error.code().is_some_and(|code| codes.contains(&code))
 }
 
 /// Explains the failure of a call.

@@ -1,10 +1,11 @@
-"""Tests `cargo bus` against the emulator: what it shows, puts and moves, and that it removes what it created."""
+"""Tests `scalekit-events` against the emulator: what it shows, puts, moves and deletes, and that it removes what it created."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -29,7 +30,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 def run(emulator: Emulator, *arguments: str) -> subprocess.CompletedProcess[str]:
     variables = os.environ | {"AWS_ENDPOINT_URL": emulator.url}
-    return subprocess.run([program("bus"), *arguments], env=variables, capture_output=True, text=True, timeout=60)
+    return subprocess.run([program(), *arguments], env=variables, capture_output=True, text=True, timeout=60)
 
 
 def succeed(emulator: Emulator, *arguments: str) -> list[str]:
@@ -41,7 +42,7 @@ def succeed(emulator: Emulator, *arguments: str) -> list[str]:
 @contextmanager
 def tailing(emulator: Emulator, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A `tail` that shows events. It starts with SIGINT ignored, like a program that a script starts in the background."""
-    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", program("bus"), "tail", BUS, *arguments]
+    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", program(), "tail", BUS, *arguments]
     variables = os.environ | {"AWS_ENDPOINT_URL": emulator.url}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=variables, stdout=pipe, stderr=pipe, text=True) as tail:
@@ -109,7 +110,7 @@ def test_tail_removes_the_queue_if_there_is_no_such_bus(emulator: Emulator) -> N
     done = run(emulator, "tail", "nowhere")
 
     assert done.returncode == 1
-    assert "bus: could not create a rule on the bus nowhere: ResourceNotFoundException" in done.stderr
+    assert "error: could not create a rule on the bus nowhere: ResourceNotFoundException" in done.stderr
     assert temporary(emulator) == set()
 
 
@@ -127,7 +128,7 @@ def test_a_later_tail_removes_what_a_killed_one_left_but_not_what_is_in_use(emul
         queues.tag_queue(QueueUrl=url, Tags={"scalekit-tail-expires": str(int(time.time()) - 1)})
 
         with tailing(emulator) as later:
-            assert f"Removed the rule and the queue {left}, which an earlier tail left." in later.started
+            assert f"Removed the rule and the queue {left}, which an earlier run left." in later.started
             assert left not in temporary(emulator)
             assert in_use < temporary(emulator)
             later.terminate()
@@ -141,12 +142,9 @@ def test_a_later_tail_removes_what_a_killed_one_left_but_not_what_is_in_use(emul
     ("arguments", "message"),
     [
         (["put", "nowhere", "role.created"], "could not find the bus nowhere: ResourceNotFoundException: "),
-        (["put", BUS, "role"], "`role` is neither an event type nor a file. Event types: role.created, "),
-        (["put", BUS, "role.created", "--set", "type=null"], "role.created: the body has no type"),
-        (["put", BUS], "this is not a complete command; --help lists the commands"),
-        (["put", BUS, "role.created", "--json"], "this command has no option --json; "),
+        (["put", BUS, "role.create"], "`role.create` is neither an event type nor a file. Did you mean role.created?"),
+        (["put", BUS, "role.created", "--set", "type=null"], "role.created: the body is not JSON with a type"),
         (["tail", BUS, "--pattern", "{"], f"could not create a rule on the bus {BUS}: InvalidEventPatternException: "),
-        (["dead-letters", "redrive", "queue", "msg_1"], "name the parking queue with --to; "),
         (["dead-letters", "list", "no-queue"], "could not find the queue no-queue: "),
     ],
     ids=" ".join,
@@ -155,7 +153,7 @@ def test_an_error_is_a_sentence(arguments: list[str], message: str, emulator: Em
     done = run(emulator, *arguments)
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"bus: {message}" in done.stderr
+    assert f"error: {message}" in done.stderr
 
 
 class Queue:
@@ -254,7 +252,7 @@ def test_a_dead_letter_is_shown(queues: tuple[Queue, Queue], emulator: Emulator)
     assert {"problem: contract-violation", "reason: /id is too long"} <= set(done.stderr.splitlines())
 
     variables = os.environ | {"AWS_ENDPOINT_URL": emulator.url}
-    command = [program("bus"), "dead-letters", "show", dead_letters.url, "msg_encoded"]
+    command = [program(), "dead-letters", "show", dead_letters.url, "msg_encoded"]
     assert subprocess.run(command, env=variables, capture_output=True, check=True).stdout == UNREADABLE + b"\n"
 
 
@@ -268,10 +266,11 @@ def test_named_messages_are_moved_unchanged(queues: tuple[Queue, Queue], emulato
     assert done.returncode == 1
     assert f"{MISSING}msg_unknown\n" in done.stderr
     assert "msg_refused  2×  moved to the parking queue" in done.stdout.splitlines()
+    # The emulator drops the trace header of a message in a batch. A test of the program in Rust checks that it is sent.
     expected: list[tuple[str, str | None, dict[str, str]]] = [
-        (sample("role.created"), TRACE, as_received(REFUSED)),
+        (sample("role.created"), None, as_received(REFUSED)),
         (base64.b64encode(UNREADABLE).decode(), None, as_received(ENCODED)),
-        (sample("user.login"), TRACE, {}),
+        (sample("user.login"), None, {}),
         ("no json", None, {}),
     ]
     assert sorted(parking.receive(), key=str) == sorted(expected, key=str)
@@ -286,7 +285,7 @@ def test_a_message_that_cannot_be_moved_stays(queues: tuple[Queue, Queue], emula
     done = run(emulator, "dead-letters", "redrive", dead_letters.url, "--to", parking.url, "msg_refused")
 
     assert done.returncode == 1
-    assert "bus: could not send a message to the parking queue: " in done.stderr
+    assert "error: could not send messages to the parking queue: " in done.stderr
     assert dead_letters.size() == 16
 
 
@@ -302,6 +301,151 @@ def test_the_dead_letter_queue_is_not_the_parking_queue(queues: tuple[Queue, Que
         assert dead_letters.size() == 16
 
 
+def test_messages_with_a_problem_are_moved(queues: tuple[Queue, Queue], emulator: Emulator) -> None:
+    dead_letters, parking = queues
+
+    moved = succeed(
+        emulator, "--json", "dead-letters", "redrive", dead_letters.url, "--to", parking.url, "--problem", "contract-violation"
+    )
+
+    outcome = {"id": "msg_refused", "copies": 2, "outcome": "moved to the parking queue"}
+    assert [json.loads(line) for line in moved] == [outcome]
+    assert parking.receive() == [(sample("role.created"), None, as_received(REFUSED))]
+    assert dead_letters.size() == 14
+
+
+def test_messages_are_deleted_by_id_by_problem_or_all(queues: tuple[Queue, Queue], emulator: Emulator) -> None:
+    dead_letters, _ = queues
+    delete = ("dead-letters", "delete", dead_letters.url)
+
+    done = run(emulator, *delete, "msg_refused", "msg_unknown", "--yes")
+    assert (done.returncode, done.stdout) == (1, "msg_refused  2×  deleted\n")
+    assert f"{MISSING}msg_unknown\n" in done.stderr
+    assert dead_letters.size() == 14
+
+    assert succeed(emulator, *delete, "--problem", "invalid-json", "--yes") == ["msg_encoded  1×  deleted"]
+    assert succeed(emulator, *delete, "--problem", "not-forwarded", "--yes") == [f"{event_id('user.login')}  1×  deleted"]
+    assert len(succeed(emulator, *delete, "--all", "--yes")) == 12
+    assert dead_letters.size() == 0
+
+
+@pytest.mark.parametrize("selection", [["--all"], ["--problem", "invalid-json"], ["msg_refused"]], ids=" ".join)
+def test_nothing_is_deleted_without_an_answer(
+    selection: list[str], queues: tuple[Queue, Queue], emulator: Emulator
+) -> None:
+    dead_letters, _ = queues
+
+    done = run(emulator, "dead-letters", "delete", dead_letters.url, *selection)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nobody can confirm this, because standard input isn't a terminal; add --yes" in done.stderr
+    assert dead_letters.size() == 16
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", 0), ("n", 16), ("", 16)])
+def test_delete_asks_on_a_terminal(answer: str, left: int, queues: tuple[Queue, Queue], emulator: Emulator) -> None:
+    dead_letters, _ = queues
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+
+    command = [program(), "dead-letters", "delete", dead_letters.url, "--all"]
+    variables = os.environ | {"AWS_ENDPOINT_URL": emulator.url}
+    done = subprocess.run(command, env=variables, stdin=theirs, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == (0 if left == 0 else 1)
+    assert "Delete all messages? " in done.stderr
+    assert " has about 16 messages. Deleted messages can't be restored. [y/N]" in done.stderr
+    assert dead_letters.size() == left
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_hundreds_of_messages_are_moved_at_the_rate(emulator: Emulator) -> None:
+    dead_letters, parking = Queue(emulator, "many"), Queue(emulator, "many-parking")
+    for number in range(300):
+        dead_letters.send(sample("user.logout"), webhook_id=f"msg_{number}", problem="rejected-by-bus")
+
+    started = time.monotonic()
+    redrive = ("dead-letters", "redrive", dead_letters.url, "--to", parking.url, "--all")
+    assert len(succeed(emulator, *redrive, "--rate", "100")) == 300
+    assert 2.9 <= time.monotonic() - started < 30
+
+    assert (dead_letters.size(), parking.size()) == (0, 300)
+    assert len(succeed(emulator, "dead-letters", "list", parking.url)) == 300
+
+
+def test_an_interrupted_command_makes_the_messages_visible_again(emulator: Emulator) -> None:
+    dead_letters = Queue(emulator, "interrupted")
+    for _ in range(100):
+        dead_letters.send(sample("user.logout"))
+
+    command = [program(), "dead-letters", "list", dead_letters.url, "--rate", "10"]
+    with subprocess.Popen(command, env=os.environ | {"AWS_ENDPOINT_URL": emulator.url}, stderr=subprocess.PIPE, text=True) as listing:
+        time.sleep(2)
+        listing.send_signal(signal.SIGINT)
+        _, errors = listing.communicate(timeout=30)
+
+    assert (listing.returncode, errors) == (1, "error: interrupted before all messages were received\n")
+    assert len(dead_letters.receive()) == 100
+
+
+# An escape sequence that deletes the line, a line break that begins a row, and a C1 control character.
+FORGED = "evt_1\x1b[2K\nmsg_forged  1×\x9b31m"
+ESCAPED = "evt_1\\u{1b}[2K\\u{a}msg_forged  1×\\u{9b}31m"
+
+
+def test_text_from_outside_cannot_forge_a_row(emulator: Emulator) -> None:
+    dead_letters = Queue(emulator, "forged")
+    body = json.dumps(json.loads(sample("role.created")) | {"id": FORGED}, ensure_ascii=False)
+    message_id = dead_letters.send(body, problem="contract-violation", reason="no\x7fne")
+
+    [row] = succeed(emulator, "dead-letters", "list", dead_letters.url)
+    assert row.startswith(f"{ESCAPED}  1×  {ESCAPED}  role.created  contract-violation  ")
+    [listed] = succeed(emulator, "--json", "dead-letters", "list", dead_letters.url)
+    assert not set(listed) & {"\x1b", "\x9b", "\x7f"}
+    assert (json.loads(listed)["event_id"], json.loads(listed)["reason"]) == (FORGED, "no\x7fne")
+    done = run(emulator, "dead-letters", "show", dead_letters.url, message_id)
+    assert "reason: no\\u{7f}ne" in done.stderr.splitlines()
+
+    with tailing(emulator) as tail, tailing(emulator, "--json") as json_tail:
+        succeed(emulator, "put", BUS, "role.created", "--set", f"id={FORGED}")
+        assert tail.stdout and json_tail.stdout
+        assert tail.stdout.readline().split("  ", 2)[1:] == ["role.created", f"{ESCAPED}  -  scalekit.test\n"]
+        line = json_tail.stdout.readline()
+        assert not set(line) & {"\x1b", "\x9b", "\x7f"}
+        assert json.loads(line)["detail"]["id"] == FORGED
+
+
+def test_a_body_is_readable_on_a_terminal(emulator: Emulator) -> None:
+    dead_letters = Queue(emulator, "terminal")
+    message_id = dead_letters.send('{\n  "id": "\x7f\u202e"\n}')
+    ours, theirs = pty.openpty()
+    command = [program(), "dead-letters", "show", dead_letters.url, message_id]
+    variables = os.environ | {"AWS_ENDPOINT_URL": emulator.url}
+    subprocess.run(command, env=variables, stdout=theirs, stderr=subprocess.DEVNULL, check=True, timeout=60)
+    assert os.read(ours, 1000).decode().splitlines() == ["{", '  "id": "\\u{7f}\\u{202e}"', "}"]
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_an_empty_variable_is_an_unset_one(emulator: Emulator) -> None:
+    variables = os.environ | {"AWS_ENDPOINT_URL": emulator.url, "AWS_ENDPOINT_URL_SQS": "", "AWS_PROFILE": "", "AWS_SESSION_TOKEN": ""}
+    done = subprocess.run([program(), "put", BUS, "role.created"], env=variables, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    # Without an endpoint, the program calls AWS, whose name doesn't resolve with this region.
+    variables |= {"AWS_ENDPOINT_URL": "", "AWS_REGION": "xx-test-1"}
+    done = subprocess.run([program(), "put", BUS, "role.created"], env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: could not find the bus {BUS}: dispatch failure: ")
+
+
+def test_put_prints_the_type_that_it_put(emulator: Emulator) -> None:
+    [line] = succeed(emulator, "--json", "put", BUS, "role.created", "--set", "type=role.renamed", "--set", "id=evt_1")
+    put = json.loads(line)
+    assert (put["type"], put["id"]) == ("role.renamed", "evt_1")
+
+
 def test_several_ids_can_name_one_message(queues: tuple[Queue, Queue], emulator: Emulator) -> None:
     dead_letters, parking = queues
     ids = ["msg_refused", event_id("role.created")]
@@ -310,12 +454,8 @@ def test_several_ids_can_name_one_message(queues: tuple[Queue, Queue], emulator:
     assert len(parking.receive()) == 1
 
 
-def test_help_is_printed(emulator: Emulator) -> None:
-    assert "  cargo bus tail BUS [--pattern PATTERN] [--json]" in succeed(emulator, "--help")
-
-
 def test_a_missing_region_is_an_error() -> None:
     variables: dict[str, Any] = {name: value for name, value in os.environ.items() if "REGION" not in name}
-    done = subprocess.run([program("bus"), "tail", BUS], env=variables, capture_output=True, text=True)
+    done = subprocess.run([program(), "tail", BUS], env=variables, capture_output=True, text=True)
 
-    assert done.stderr == "bus: there is no region: set AWS_REGION, or AWS_PROFILE to a profile that has one\n"
+    assert done.stderr == "error: there is no region: set AWS_REGION, or AWS_PROFILE to a profile that has one\n"

@@ -1,0 +1,157 @@
+"""Tests `scalekit-events doctor` on a stack that is deployed to the emulator, first as it is, and then broken in several ways.
+
+The tests of the program in Rust provoke the states that the emulator doesn't have."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from support import function
+from support.deploy import Release, Stack, signing_secret
+from support.harness import Emulator, program
+
+SECRET = signing_secret()
+EVERYTHING = {"source": [{"prefix": ""}]}
+
+# The emulator has no Service Quotas, and nobody is subscribed to the alarm topic.
+ALWAYS = {"put-events": "unknown", "alarm-topic": "broken"}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("doctor")
+
+
+@pytest.fixture(scope="module")
+def emulator(directory: Path) -> Iterator[Emulator]:
+    with Emulator(directory) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def release(directory: Path) -> Release:
+    return Release(directory, function.binary())
+
+
+@pytest.fixture(scope="module")
+def stack(release: Release, emulator: Emulator) -> Stack:
+    stack = release.deploy(emulator, "scalekit")
+    stack.set_secret(SECRET)
+    return stack
+
+
+Finding = dict[str, Any]
+
+
+def doctor(emulator: Emulator, stack: Stack, *arguments: str | Path, **variables: str) -> dict[str, Finding]:
+    """The findings by link."""
+    # The emulator also has function URLs without names of their own.
+    url = f"{emulator.url}/_aws/lambda-url/{urlsplit(stack.outputs['WebhookUrl']).netloc.partition('.')[0]}/"
+    done = subprocess.run(
+        [program(), "doctor", "scalekit", "--json", "--url", url, *arguments],
+        env=os.environ | {"AWS_ENDPOINT_URL": emulator.url} | variables,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == (1 if "broken" in {it["state"] for it in findings} else 3), done.stderr
+    return {it["link"]: it for it in findings}
+
+
+def doubtful(findings: dict[str, Finding]) -> dict[str, str]:
+    """The links that don't hold, and their states."""
+    return {link: it["state"] for link, it in findings.items() if it["state"] != "ok"}
+
+
+def put_rule(emulator: Emulator, name: str, pattern: dict[str, Any], arn: str) -> None:
+    events = emulator.client("events")
+    events.put_rule(Name=name, EventBusName="scalekit", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=name, EventBusName="scalekit", Targets=[{"Id": "target", "Arn": arn}])
+
+
+def test_a_deployment_without_consumers(stack: Stack, emulator: Emulator, release: Release) -> None:
+    findings = doctor(emulator, stack)
+    assert doubtful(findings) == ALWAYS | {"code": "skipped", "rules": "warning"}
+    assert findings["secret"]["text"].startswith("it is set, for ")
+    assert findings["alarm-topic"]["runbook"] == "docs/operations.md#alarms"
+
+
+def test_the_code_is_that_of_the_release(stack: Stack, emulator: Emulator, release: Release, tmp_path: Path) -> None:
+    sums = tmp_path / "SHA256SUMS"
+    sums.write_bytes(subprocess.check_output(["sha256sum", release.zip.name], cwd=release.zip.parent))
+    assert doctor(emulator, stack, "--checksums", sums)["code"]["text"] == f"it is that of {release.zip.name}"
+    sums.write_text(f"{'0' * 64}  {release.zip.name}\n")
+    assert doctor(emulator, stack, "--checksums", sums)["code"]["state"] == "broken"
+
+
+def test_a_sample_of_a_type_that_no_consumer_receives_reaches_the_bus(stack: Stack, emulator: Emulator) -> None:
+    queues, events = emulator.client("sqs"), emulator.client("events")
+    queue = queues.create_queue(QueueName="mine")["QueueUrl"]
+    arn = stack.queue_attributes(queue)["QueueArn"]
+    statement = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn}
+    queues.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps({"Statement": [statement]})})
+    put_rule(emulator, "mine", {"detail-type": [{"prefix": "connected_account."}, {"prefix": "organization."}]}, arn)
+
+    findings = doctor(emulator, stack, "--send")
+    assert findings["sample"]["text"].startswith("a signed permission.created reached the bus within ")
+    assert doubtful(findings) == ALWAYS | {"code": "skipped"}
+    assert findings["rule mine"]["text"] == "its target can receive"
+    assert queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]["ApproximateNumberOfMessages"] == "0"
+    assert {it["Name"] for it in events.list_rules(EventBusName="scalekit")["Rules"]} == {"mine"}
+
+    # A wrong secret, and a rule that matches everything.
+    assert doctor(emulator, stack, "--send", WEBHOOK_SECRET=signing_secret())["sample"]["text"] == (
+        "a signed permission.created got 401: No signature matches."
+    )
+    put_rule(emulator, "mine", EVERYTHING, arn)
+    assert doctor(emulator, stack, "--send")["sample"]["state"] == "skipped"
+
+
+def test_what_is_broken_is_found(stack: Stack, emulator: Emulator) -> None:
+    functions, queues, alarms = (emulator.client(name) for name in ("lambda", "sqs", "cloudwatch"))
+    put_rule(emulator, "mine", EVERYTHING, "arn:aws:sqs:us-east-1:000000000000:nowhere")
+    [trigger] = functions.list_event_source_mappings(FunctionName=stack.outputs["FunctionName"])["EventSourceMappings"]
+    functions.update_event_source_mapping(UUID=trigger["UUID"], Enabled=False)
+    queues.send_message(QueueUrl=stack.outputs["ParkingQueueUrl"], MessageBody="{}")
+    queues.send_message(QueueUrl=stack.outputs["DeadLetterQueueUrl"], MessageBody="{}")
+    alarms.set_alarm_state(AlarmName="scalekit-Slow", StateValue="ALARM", StateReason="it was slow")
+    stack.set_secret("whsec_unreadable")
+    topic = stack.outputs["AlarmTopicArn"]
+    # The emulator confirms the subscription by itself.
+    emulator.client("sns").subscribe(TopicArn=topic, Protocol="email", Endpoint="operator@example.com")
+
+    findings = doctor(emulator, stack)
+    assert doubtful(findings) == {
+        "put-events": "unknown",
+        "code": "skipped",
+        "trigger": "broken",
+        "secret": "broken",
+        "rule mine": "broken",
+        "parking-queue": "warning",
+        "dead-letter-queue": "warning",
+        "alarm Slow": "warning",
+    }
+    assert f"--uuid {trigger['UUID']}" in findings["trigger"]["action"]
+    assert "whsec_" not in findings["secret"]["text"].replace("after `whsec_`", "")
+    assert findings["alarm Slow"] == {
+        "link": "alarm Slow",
+        "state": "warning",
+        "text": "it is on: it was slow",
+        "action": "Follow its section of the runbook",
+        "runbook": "docs/operations.md#slow",
+    }
+
+    emulator.client("events").delete_event_bus(Name="scalekit")
+    assert doctor(emulator, stack)["bus"]["state"] == "broken"
+    functions.delete_function(FunctionName=stack.outputs["FunctionName"])
+    findings = doctor(emulator, stack)
+    assert (findings["function"]["state"], findings["url"]["state"]) == ("broken", "broken")
