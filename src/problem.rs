@@ -140,10 +140,12 @@ impl Problem {
         match self {
             Self::MalformedRequest(reason) => format!("The request can't be read: {reason}."),
             Self::MethodNotAllowed => "The method must be POST.".into(),
-            Self::ContentTooLarge(TooLarge { bytes, is_lower_bound }) => {
-                let at_least = if *is_lower_bound { "at least " } else { "" };
+            Self::ContentTooLarge(TooLarge { bytes, is_lower_bound: false }) => {
+                format!("The entry for the bus would have {bytes} bytes; the limit is {MAX_ENTRY_BYTES} bytes.")
+            }
+            Self::ContentTooLarge(TooLarge { bytes, is_lower_bound: true }) => {
                 format!(
-                    "The entry for the bus would have {at_least}{bytes} bytes; the limit is {MAX_ENTRY_BYTES} bytes."
+                    "The entry for the bus would have at least {bytes} bytes; the limit is {MAX_ENTRY_BYTES} bytes."
                 )
             }
             Self::SecretUnavailable => "Signatures can't be checked at the moment.".into(),

@@ -164,7 +164,7 @@ def test_the_page_has_every_text_of_a_response() -> None:
 
 
 def test_the_texts_about_the_secret_are_those_of_the_function() -> None:
-    sources = "".join((ROOT / "src" / name).read_text() for name in ("secret.rs", "signature.rs", "retry.rs"))
+    sources = "".join((ROOT / "src" / name).read_text() for name in ("secret.rs", "signature.rs", "aws/retry.rs"))
     sources = re.sub(r"\\\n\s*", "", sources).replace("{SECRET_PREFIX}", "whsec_")
     texts = [cells[0] for cells in rows(section(OPERATIONS, "### SecretTrouble"))]
     quoted = [part for text in texts for one in re.findall(r'"([^"]+)"', text) for part in re.split(r"…|\d+", one)]
