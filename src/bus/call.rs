@@ -54,19 +54,16 @@ fn read(entries: &[PutEventsResultEntry], failed_entry_count: i32) -> Outcome {
         let succeeded = results.iter_mut().filter(|result| result.is_ok());
         succeeded.for_each(|result| *result = Err(AwsError::transient(reason.clone())));
     }
-    let is_about_bus = |code: &&str| *code == "InternalFailure" || ErrorClass::from_code(code) == ErrorClass::Throttled;
-    let bus_failure = entries.iter().filter_map(PutEventsResultEntry::error_code).find(is_about_bus).map(entry_error);
+    let is_about_bus = |code| code == "InternalFailure" || ErrorClass::from_code(code) == ErrorClass::Throttled;
+    let mut failed = entries.iter().filter(|entry| entry.error_code().is_some_and(is_about_bus));
+    let bus_failure = failed.next().and_then(|entry| read_entry(entry).err());
     Outcome { results: Ok(results), bus_failure }
 }
 
 fn read_entry(entry: &PutEventsResultEntry) -> Result<EventId, AwsError> {
     match (entry.error_code(), entry.event_id()) {
-        (Some(code), _) => Err(entry_error(code)),
+        (Some(code), _) => Err(AwsError::from_code("PutEvents: the entry failed", code)),
         (None, Some(id)) if !id.is_empty() => Ok(EventId(id.to_owned())),
         (None, _) => Err(AwsError::transient("PutEvents: neither an error code nor an event id")),
     }
-}
-
-fn entry_error(code: &str) -> AwsError {
-    AwsError::from_code("PutEvents: the entry failed", code)
 }

@@ -1,7 +1,7 @@
 //! Whether the event bus exists.
 //!
 //! `PutEvents` succeeds for a bus that doesn't exist, and drops the events. Only `DescribeEventBus` tells the difference,
-//! so the function calls it at start, and with a call of `PutEvents` every five minutes: a bus can be deleted later.
+//! so it is called at start, and then together with the first call of `PutEvents` after five minutes: a bus can be deleted.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::health::elapsed;
 use crate::aws::{AwsError, ErrorClass, retry::retry};
 
-/// The longest time that a check takes.
+/// The longest time that a check may take.
 pub const CHECK_TIME: Duration = Duration::from_secs(1);
 
 /// The time from one check to the next.

@@ -12,8 +12,8 @@ const MAX_CALLS: usize = 10;
 /// While the breaker is open: the time from a failure to the next delivery that tries the bus.
 const OPEN_TIME: Duration = Duration::from_secs(5);
 
-/// The entries of deliveries at once can arrive in another order than that of their times. If the difference is larger than
-/// this, the clock was set back.
+/// Deliveries at once can arrive in another order than that in which they began. If the times differ by more than this, the
+/// clock was set back.
 const MAX_LAG: Duration = Duration::from_secs(10);
 
 /// If the bus has not answered for longer than this, Lambda may have frozen the process in the meantime.
@@ -21,38 +21,38 @@ const IDLE_TIME: Duration = Duration::from_secs(1);
 
 /// A circuit breaker for deliveries, and the pace of parked messages.
 ///
-/// The breaker opens after five failed calls in a row, as many as one delivery's attempts, and the first call that succeeds
-/// closes it. Like TCP's congestion window, the number of calls at once is halved after each call that failed, and rises by
-/// one after as many calls in a row succeeded. Lambda runs several environments, and each has its own pace. Together they
-/// approach the rate that the bus accepts.
+/// The breaker opens after five calls in a row in which the bus failed, as many as one delivery's attempts, and the first call
+/// in which it didn't fail closes it. The pace is the number of calls at once for parked messages. Like TCP's congestion
+/// window, it is halved after each call in which the bus failed, and rises by one after as many calls in a row without a
+/// failure. Lambda runs several environments, and each has its own pace. Together they approach the rate that the bus accepts.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Counts the failed calls since the last one that succeeded.
+    /// Counts the calls in a row in which the bus failed.
     backoff: Backoff,
     last_failure: Option<AwsError>,
     /// When a call last failed, or a delivery last tried the bus while the breaker was open.
     tried_at: Option<SystemTime>,
     /// When a call last ended.
     answered_at: Option<SystemTime>,
-    /// By how many the number of calls at once of parked messages is below the most.
+    /// How much lower the pace is than the highest.
     fewer_calls: usize,
-    /// The calls that succeeded since that number last changed.
+    /// The calls in a row without a failure since the pace last changed.
     successes: usize,
 }
 
 impl Health {
     /// How many calls may run at once, if the next one is for this lane. Deliveries don't wait for the pace: the breaker limits
-    /// their calls. While it is open, parked messages try one call at a time.
+    /// their calls. While it is open, parked messages make a call only if no other is running.
     pub fn calls_at_once(&self, lane: Lane) -> usize {
         match lane {
             Lane::Delivery | Lane::LastResort => MAX_CALLS,
-            Lane::Parked if self.is_failing() => 1,
+            Lane::Parked if self.is_open() => 1,
             Lane::Parked => MAX_CALLS - self.fewer_calls,
         }
     }
 
     /// Whether the breaker is open.
-    pub fn is_failing(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.backoff.failures >= MAX_ATTEMPTS
     }
 
@@ -61,7 +61,7 @@ impl Health {
     /// # Errors
     /// If the delivery shouldn't try the bus: an error of the same class as the last failure, with that failure in its text.
     pub fn admit(&mut self, now: SystemTime) -> Result<(), AwsError> {
-        let Some(failure) = self.last_failure.as_ref().filter(|_| self.is_failing()) else { return Ok(()) };
+        let Some(failure) = self.last_failure.as_ref().filter(|_| self.is_open()) else { return Ok(()) };
         if self.tried_at.is_some_and(|tried_at| elapsed(tried_at, now) < OPEN_TIME) {
             let message = format!("PutEvents was not called, because the last calls failed: {failure}");
             return Err(AwsError::new(failure.class, message));
@@ -79,7 +79,7 @@ impl Health {
     pub fn record(&mut self, failure: Option<AwsError>, was_idle: bool, now: SystemTime) -> Duration {
         self.answered_at = Some(now);
         match failure {
-            // The connection died, or the request grew old, while the process was frozen. The next attempt tells more.
+            // The connection died, or the signature expired, while the process was frozen. The next attempt tells more.
             Some(AwsError { class: ErrorClass::Interrupted, .. }) if was_idle => {
                 self.tried_at = None;
                 Duration::ZERO
@@ -92,8 +92,8 @@ impl Health {
             }
             None => {
                 // After an outage, the bus takes as much as before it. A bus that throttles doesn't.
-                let was_down = self.is_failing()
-                    && self.last_failure.take().is_some_and(|last| last.class != ErrorClass::Throttled);
+                let was_down =
+                    self.is_open() && self.last_failure.take().is_some_and(|last| last.class != ErrorClass::Throttled);
                 (self.backoff, self.successes) = (Backoff::default(), self.successes + 1);
                 if was_down {
                     self.fewer_calls = 0;
@@ -106,7 +106,7 @@ impl Health {
     }
 }
 
-/// The time from one moment to another, by the system's clock. After the clock was set back, it is very long.
+/// The time from one moment to another, by the system's clock. It is very long if the clock was set back in the meantime.
 pub fn elapsed(from: SystemTime, to: SystemTime) -> Duration {
     match to.duration_since(from) {
         Ok(elapsed) => elapsed,
@@ -158,17 +158,17 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..2 {
             health.fail(4, ErrorClass::Transient, 0);
-            assert!(!health.is_failing());
+            assert!(!health.is_open());
             assert_eq!(health.admit(at(0)), Ok(()));
             health.succeed(1);
         }
         health.fail(4, ErrorClass::Transient, 0);
         health.fail(1, ErrorClass::Throttled, 0);
-        assert!(health.is_failing());
+        assert!(health.is_open());
         let message = "PutEvents was not called, because the last calls failed: PutEvents: it failed";
         assert_eq!(health.admit(at(0)), Err(AwsError::new(ErrorClass::Throttled, message)));
         health.succeed(1);
-        assert!(!health.is_failing());
+        assert!(!health.is_open());
         assert_eq!(health.admit(at(0)), Ok(()));
     }
 
@@ -210,10 +210,10 @@ mod tests {
             for _ in 0..5 {
                 health.record(Some(error(class)), was_idle, at(0));
             }
-            assert_eq!(health.is_failing(), expected, "{class:?}, idle: {was_idle}");
+            assert_eq!(health.is_open(), expected, "{class:?}, idle: {was_idle}");
         }
         let mut health = Health::default();
-        assert!(!health.is_idle(at(0)), "a new process has no connection that can have died");
+        assert!(!health.is_idle(at(0)), "there has been no call yet");
         health.succeed(1);
         assert_eq!((health.is_idle(at(1)), health.is_idle(at(2))), (false, true));
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn deliveries_do_not_wait_for_the_pace_and_parked_messages_try_one_call_while_the_bus_is_failing() {
+    fn deliveries_do_not_wait_for_the_pace_and_parked_messages_try_one_call_while_the_bus_is_open() {
         let mut health = Health::default();
         let calls =
             |health: &Health| [Lane::Delivery, Lane::LastResort, Lane::Parked].map(|lane| health.calls_at_once(lane));

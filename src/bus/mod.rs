@@ -1,14 +1,14 @@
-//! The event bus. [`Bus::put`] puts an event on it and proves that it is there.
+//! The event bus. [`Bus::put`] puts an event on it, and returns the id that EventBridge gave to it.
 //!
 //! One task makes all calls of `PutEvents`, for the deliveries and the parked messages of the process. `put` sends it an entry,
-//! with a channel for the result. The task puts the entries that are waiting at the same time into one call. A call belongs to
-//! none of them: it ends when the bus answers, after the SDK's timeout, or when nobody waits for a result of it any more.
+//! with a channel for the reply. The task puts the entries that are waiting at the same time into one call. A call belongs to
+//! none of them: it ends when the bus has answered, after the SDK's timeout, or when nobody waits for a reply any more.
 //! Everything that the calls share is a field of the task.
 //!
 //! | file | contents |
 //! |---|---|
 //! | `call.rs` | one call, and what its response proves |
-//! | `health.rs` | what failing calls change: deliveries are parked at once, parked events are forwarded more slowly |
+//! | `health.rs` | what failing calls change: which deliveries try the bus, and how many calls run at once |
 //! | `check.rs` | whether the bus exists |
 
 mod call;
@@ -34,18 +34,18 @@ use crate::entry::{Entry, MAX_ENTRY_BYTES};
 /// The most entries that `PutEvents` accepts in one call.
 const MAX_ENTRIES: usize = 10;
 
-/// Where an entry comes from, which decides how it is treated while the bus is failing.
+/// Where an entry comes from, which decides how it is treated while the breaker is open because the bus is failing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// A delivery whose event can be parked instead. While the bus is failing, it fails without a call.
+    /// A delivery whose event can be parked instead. While the breaker is open, it fails without a call.
     Delivery,
-    /// A delivery whose event can't be parked. It is put even while the bus is failing.
+    /// A delivery that is put even while the breaker is open: its event can't be parked, or it is its turn to try the bus.
     LastResort,
-    /// A parked message. It waits behind the deliveries, and while the bus is failing.
+    /// A parked message. It waits behind the deliveries. While the breaker is open, parked messages try one call at a time.
     Parked,
 }
 
-/// The event bus. Dropping it ends its task.
+/// The event bus. After it is dropped, its task ends with the calls that are running.
 #[derive(Debug)]
 pub struct Bus {
     name: String,
@@ -67,39 +67,38 @@ impl Bus {
             health: health::Health::default(),
             waiting: VecDeque::new(),
             calls: JoinSet::new(),
-            parked_from: Instant::now(),
-            now: checked_at,
+            paused_until: Instant::now(),
+            clock: (checked_at, Instant::now()),
         };
         tokio::spawn(task.run(arrivals).with_current_subscriber());
         Self { name: name.to_owned(), entries }
     }
 
-    /// Puts an entry on the bus. `at` is the system's time. An attempt that fails with a temporary error is repeated up to
-    /// four times. For a parked message, attempts that are throttled don't count.
+    /// Puts an entry on the bus. `at` is the system's time. An attempt is repeated up to four times if it failed with a
+    /// temporary error, or if another entry of its call may be the reason. For a parked message, attempts that are throttled
+    /// don't count.
     ///
     /// # Errors
-    /// [`AwsError`] if the bus hasn't confirmed the entry by `until`.
+    /// [`AwsError`] if the bus hasn't confirmed the entry, at `until` at the latest.
     pub async fn put(&self, entry: Entry<'_>, lane: Lane, at: SystemTime, until: Instant) -> Result<EventId, AwsError> {
         let began = Instant::now();
         let (mut attempts, mut alone) = (0, false);
         loop {
-            let (result, receiver) = oneshot::channel();
-            let (sent_at, bytes) = (at + began.elapsed(), entry.bytes());
-            let waiting =
-                Waiting { entry: entry.to_request_entry(&self.name), bytes, lane, alone, sent_at, until, result };
-            // If the task has ended, so has the channel for the result.
+            let (reply, receiver) = oneshot::channel();
+            let (request, clock) = (entry.to_request_entry(&self.name), (at, began));
+            let waiting = Waiting { entry: request, bytes: entry.bytes(), lane, alone, clock, until, reply };
+            // If the task has ended, this drops the reply's channel, which the receiver notices.
             let _ = self.entries.send(waiting);
-            let answer = timeout_at(until, receiver).await;
-            let answer = answer.map_err(|_| AwsError::transient("PutEvents: no answer in time"))?;
-            let panicked = AwsError::transient("PutEvents: the call panicked");
-            let failure = match answer.unwrap_or_else(|_| Err(Failure { error: panicked, again: Some(Instant::now()) }))
-            {
+            let no_answer = |_| AwsError::transient("PutEvents: no answer in time");
+            let panicked =
+                |_| Err(Failure { error: AwsError::transient("PutEvents: it panicked"), retry_at: Some(began) });
+            let failure = match timeout_at(until, receiver).await.map_err(no_answer)?.unwrap_or_else(panicked) {
                 Ok(id) => return Ok(id),
                 Err(failure) => failure,
             };
             attempts += u32::from(lane != Lane::Parked || failure.error.class != ErrorClass::Throttled);
-            match failure.again {
-                Some(again) if attempts < MAX_ATTEMPTS && again < until => sleep_until(again).await,
+            match failure.retry_at {
+                Some(retry_at) if attempts < MAX_ATTEMPTS && retry_at < until => sleep_until(retry_at).await,
                 _ => return Err(failure.error),
             }
             // A call that was throttled is no reason to suspect one of its entries.
@@ -109,7 +108,6 @@ impl Bus {
 }
 
 /// An entry that waits for a call.
-#[derive(Debug)]
 struct Waiting {
     entry: PutEventsRequestEntry,
     /// The size that EventBridge counts.
@@ -117,20 +115,19 @@ struct Waiting {
     lane: Lane,
     /// Whether the entry must not share a call, because it may be the reason why the last one failed.
     alone: bool,
-    /// When it was sent to the task, by the system's clock.
-    sent_at: SystemTime,
-    /// How long its sender waits for the result.
+    /// The system's time at an instant. The task doesn't read the system's clock itself.
+    clock: (SystemTime, Instant),
+    /// Until when its sender waits for the reply.
     until: Instant,
-    /// It is closed when nobody waits for the result any more.
-    result: oneshot::Sender<Result<EventId, Failure>>,
+    /// It is closed when nobody waits for the reply any more.
+    reply: oneshot::Sender<Result<EventId, Failure>>,
 }
 
 /// Why the bus hasn't accepted an entry.
-#[derive(Debug)]
 struct Failure {
     error: AwsError,
     /// When to send the entry again. `None` if the error is final.
-    again: Option<Instant>,
+    retry_at: Option<Instant>,
 }
 
 /// The task.
@@ -142,20 +139,19 @@ struct Task {
     /// The entries of deliveries, and behind them those of parked messages.
     waiting: VecDeque<Waiting>,
     calls: JoinSet<Call>,
-    /// After a call that failed, parked messages wait until then.
-    parked_from: Instant,
-    /// When the last entry was sent, by the system's clock, which the task doesn't read itself.
-    now: SystemTime,
+    /// Until when parked messages wait, and everybody who sends an entry again, because a call has failed.
+    paused_until: Instant,
+    /// The system's time at an instant, from the last entry that arrived.
+    clock: (SystemTime, Instant),
 }
 
 /// A call that has ended.
 struct Call {
-    results: Vec<oneshot::Sender<Result<EventId, Failure>>>,
-    /// `None` if it was not made, because the bus was missing, or dropped, because nobody waits for its results.
-    outcome: Option<call::Outcome>,
-    /// The outcome of the check that was due.
-    status: Option<BusStatus>,
-    /// Whether Lambda may have frozen the process before it.
+    replies: Vec<oneshot::Sender<Result<EventId, Failure>>>,
+    /// The outcome of `PutEvents`, and that of the check, if one was due. There is no outcome of `PutEvents` if the bus was
+    /// missing, and none of either if nobody waited any more.
+    ended: (Option<call::Outcome>, Option<BusStatus>),
+    /// Whether Lambda may have frozen the process before the call.
     was_idle: bool,
 }
 
@@ -163,10 +159,14 @@ impl Task {
     /// Serves entries until the other end of the channel is dropped.
     async fn run(mut self, mut arrivals: mpsc::UnboundedReceiver<Waiting>) {
         loop {
+            let now = Instant::now();
+            while let Some(entries) = self.next_call(now) {
+                self.start(entries);
+            }
             tokio::select! {
                 Some(waiting) = arrivals.recv() => self.enqueue(waiting),
                 Some(call) = self.calls.join_next() => self.finish(call),
-                () = sleep_until(self.parked_from), if Instant::now() < self.parked_from => {}
+                () = sleep_until(self.paused_until), if now < self.paused_until => {}
                 else => return,
             }
             // Under load, let all tasks that are ready send their entries first: a call with ten entries costs little more
@@ -177,34 +177,37 @@ impl Task {
             while let Ok(waiting) = arrivals.try_recv() {
                 self.enqueue(waiting);
             }
-            while let Some(entries) = self.gather() {
-                self.start(entries);
-            }
         }
     }
 
     fn enqueue(&mut self, waiting: Waiting) {
-        self.now = waiting.sent_at;
+        self.clock = waiting.clock;
         let end = self.waiting.partition_point(|other| waiting.lane == Lane::Parked || other.lane != Lane::Parked);
         self.waiting.insert(end, waiting);
     }
 
-    /// Removes the entries that shouldn't wait for a call: those for which nobody waits any more, all of them while the bus is
-    /// missing, and the deliveries that the breaker doesn't admit.
-    fn refuse(&mut self) {
+    fn system_time(&self) -> SystemTime {
+        self.clock.0 + self.clock.1.elapsed()
+    }
+
+    /// Decides for each waiting entry whether it goes on waiting: not if nobody waits for its reply any more, not while the bus
+    /// is missing, and not if it is a delivery that the breaker doesn't admit.
+    fn admit_or_refuse(&mut self) {
+        let time = self.system_time();
+        self.waiting.retain(|waiting| !waiting.reply.is_closed());
         for mut waiting in mem::take(&mut self.waiting) {
             let refusal = match waiting.lane {
-                _ if self.check.is_missing && !self.check.is_due(self.now) => {
+                _ if self.check.is_missing && !self.check.is_due(time) => {
                     Err(AwsError::new(ErrorClass::Misconfigured, format!("there is no event bus `{}`", self.bus)))
                 }
-                Lane::Delivery => self.health.admit(self.now),
+                Lane::Delivery => self.health.admit(time),
                 Lane::LastResort | Lane::Parked => Ok(()),
             };
             if let Err(error) = refusal {
-                let _ = waiting.result.send(Err(Failure { error, again: None }));
-            } else if !waiting.result.is_closed() {
-                if self.health.is_failing() && waiting.lane != Lane::Parked {
-                    // It is not refused while it waits. Calls that all fail are the bus's fault, so it can share one.
+                let _ = waiting.reply.send(Err(Failure { error, retry_at: None }));
+            } else {
+                if self.health.is_open() && waiting.lane != Lane::Parked {
+                    // It has been admitted, so it is not judged again. All calls fail, so no entry is suspect.
                     (waiting.lane, waiting.alone) = (Lane::LastResort, false);
                 }
                 self.waiting.push_back(waiting);
@@ -212,13 +215,13 @@ impl Task {
         }
     }
 
-    /// Takes the entries of the next call, if one may begin: as many as the limits of `PutEvents` allow. Deliveries and parked
-    /// messages share no call, so that neither can make the other's fail.
-    fn gather(&mut self) -> Option<Vec<Waiting>> {
-        self.refuse();
+    /// Takes the entries of the next call, if one may begin: as many as the limits of `PutEvents` allow. A call has entries of
+    /// deliveries or of parked messages, never of both, so that a parked message can't fail the call of a delivery.
+    fn next_call(&mut self, now: Instant) -> Option<Vec<Waiting>> {
+        self.admit_or_refuse();
         let first = self.waiting.front()?;
         let is_parked = first.lane == Lane::Parked;
-        let must_pause = is_parked && Instant::now() < self.parked_from;
+        let must_pause = is_parked && now < self.paused_until;
         if must_pause || self.calls.len() >= self.health.calls_at_once(first.lane) {
             return None;
         }
@@ -233,52 +236,53 @@ impl Task {
     }
 
     fn start(&mut self, entries: Vec<Waiting>) {
-        let (was_idle, is_missing) = (self.health.is_idle(self.now), self.check.is_missing);
-        let check_until = self.check.is_due(self.now).then(|| {
-            self.check.begin(self.now);
-            // If the check hangs, half of the time of the entry that has least of it is left.
-            let left = |waiting: &Waiting| waiting.until.saturating_duration_since(Instant::now()) / 2;
-            Instant::now() + entries.iter().map(left).fold(CHECK_TIME, Duration::min)
+        let (time, is_missing) = (self.system_time(), self.check.is_missing);
+        let was_idle = self.health.is_idle(time);
+        let check_until = self.check.is_due(time).then(|| {
+            self.check.begin(time);
+            // A check that hangs takes at most half of the time of the entry that has least of it.
+            let half = |waiting: &Waiting| waiting.until.saturating_duration_since(Instant::now()) / 2;
+            Instant::now() + entries.iter().map(half).fold(CHECK_TIME, Duration::min)
         });
         let (client, bus) = (self.client.clone(), self.bus.clone());
         let call = async move {
-            let (entries, mut results): (Vec<_>, Vec<_>) =
-                entries.into_iter().map(|waiting| (waiting.entry, waiting.result)).unzip();
-            // If the bus was missing, the check alone decides whether the entries can be sent again.
+            let (entries, mut replies): (Vec<_>, Vec<_>) =
+                entries.into_iter().map(|waiting| (waiting.entry, waiting.reply)).unzip();
+            // Nothing is sent to a bus that was missing. If it exists now, the entries are sent again.
             let put = OptionFuture::from((!is_missing).then(|| call::put_events(&client, entries)));
             let check = OptionFuture::from(check_until.map(|until| check_exists(&client, &bus, until)));
-            let (outcome, status) = tokio::select! {
+            let ended = tokio::select! {
+                biased;
+                // Nobody waits for a reply any more.
+                _ = join_all(replies.iter_mut().map(oneshot::Sender::closed)) => (None, None),
                 ended = async { tokio::join!(put, check) } => ended,
-                // Nobody waits for a result any more.
-                _ = join_all(results.iter_mut().map(oneshot::Sender::closed)) => (None, None),
             };
-            Call { results, outcome, status, was_idle }
+            Call { replies, ended, was_idle }
         };
         self.calls.spawn(call.with_current_subscriber());
     }
 
     fn finish(&mut self, call: Result<Call, JoinError>) {
-        // If the call panicked, the channels for its results are closed.
-        let Ok(Call { results, outcome, status, was_idle }) = call else { return };
+        // If the call panicked, the channels for its replies are closed.
+        let Ok(Call { replies, ended: (outcome, status), was_idle }) = call else { return };
         if let Some(status) = status {
             self.check.record(&status);
         }
         let now = Instant::now();
-        let mut outcomes = Err(AwsError::transient("PutEvents: not called"));
-        // The outcome proves nothing if the bus is missing. The entries are refused when they are sent again.
+        let mut outcomes = Err(AwsError::transient("PutEvents: the event bus was missing"));
+        // The outcome proves nothing if the bus is missing. The entries are sent again, and refused.
         if let Some(call::Outcome { results, bus_failure }) = outcome.filter(|_| !self.check.is_missing) {
-            self.parked_from = now + self.health.record(bus_failure, was_idle, self.now);
+            self.paused_until = now + self.health.record(bus_failure, was_idle, self.system_time());
             outcomes = results;
         }
-        let again_at = self.parked_from.max(now + Backoff::default().next_pause());
-        // An error of the whole call may be the fault of one entry, so repeat them one by one.
-        let may_be_anothers_fault = outcomes.is_err() && results.len() > 1;
-        let outcomes = outcomes.unwrap_or_else(|error| vec![Err(error); results.len()]);
-        for (result, outcome) in results.into_iter().zip(outcomes) {
-            let _ = result.send(outcome.map_err(|error| {
-                let is_temporary = error.class.is_temporary();
-                let again = if is_temporary { Some(again_at) } else { may_be_anothers_fault.then_some(now) };
-                Failure { error, again }
+        let retry_at = self.paused_until.max(now + Backoff::default().next_pause());
+        // Another entry may be the reason for an error of the whole call, so each of them gets a call of its own.
+        let is_shared_error = outcomes.is_err() && replies.len() > 1;
+        let outcomes = outcomes.unwrap_or_else(|error| vec![Err(error); replies.len()]);
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            let _ = reply.send(outcome.map_err(|error| {
+                let retry_at = if error.class.is_temporary() { Some(retry_at) } else { is_shared_error.then_some(now) };
+                Failure { error, retry_at }
             }));
         }
     }

@@ -62,11 +62,10 @@ enum Weather {
     Losing,
 }
 
-impl Weather {
-    /// Whether it treats this event in its special way.
-    fn affects(self, event: u32) -> bool {
-        event.is_multiple_of(7)
-    }
+/// Whether the bus treats this event in the special way of its weather.
+fn is_special(event: &str) -> bool {
+    let number: u32 = event.trim_start_matches("evt_").parse().unwrap();
+    number.is_multiple_of(7)
 }
 
 #[derive(Debug, Clone)]
@@ -202,10 +201,6 @@ fn event_id(body: &str) -> String {
     serde_json::from_str::<Value>(body).unwrap()["id"].as_str().unwrap().to_owned()
 }
 
-fn number(event_id: &str) -> u32 {
-    event_id.trim_start_matches("evt_").parse().unwrap()
-}
-
 impl FakeAws {
     fn lock(&self) -> MutexGuard<'_, Aws> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -239,7 +234,7 @@ impl FakeAws {
             (aws.weather, Running(self.clone()))
         };
         let began = Instant::now();
-        let is_poisoned = events.iter().any(|event| weather.affects(number(event)));
+        let is_poisoned = events.iter().any(|event| is_special(event));
         let fail = async |status, code: &str| {
             sleep(Duration::from_millis(5)).await;
             self.lock().count(false, code.starts_with("Throttling"));
@@ -267,7 +262,7 @@ impl FakeAws {
                     _ => None,
                 };
                 let accepted: Vec<_> =
-                    events.iter().filter(|event| code.is_none() || !weather.affects(number(event))).cloned().collect();
+                    events.iter().filter(|event| code.is_none() || !is_special(event)).cloned().collect();
                 let ids = self.lock().accept(&accepted);
                 sleep(Duration::from_millis(if let Weather::Fine(time) = weather { time } else { 5 })).await;
                 let results: Vec<_> = events
