@@ -30,7 +30,7 @@ const TRACE: &str = "Root=1-68ee1577-0123456789abcdef01234567;Parent=0123456789a
 /// The length of the outage, which begins when half of the messages are on the bus.
 const OUTAGE: Duration = Duration::from_secs(5);
 
-/// The time after which a failed message is handed over again. It is 300 s in the template.
+/// The time after which a failed message is handed over again. It is 90 s in the template.
 const INVISIBLE: Duration = Duration::from_secs(1);
 
 /// The numbers of messages whose instructions are counted: the difference of the two excludes the start of the process.
