@@ -26,6 +26,9 @@ use crate::terminal::causes;
 /// Where `make watch` listens.
 pub(crate) const LOCAL: &str = "http://127.0.0.1:9000";
 
+/// The secret of the samples, which is public. The function refuses it on Lambda.
+pub(crate) const DEVELOPMENT_SECRET: &str = "whsec_c2NhbGVraXQtZXZlbnRicmlkZ2UtZGV2ZWxvcG1lbnQ=";
+
 /// How long a connection may take. A response may take longer: `make watch` compiles a function that was changed.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 

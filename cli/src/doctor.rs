@@ -17,7 +17,7 @@ mod sample;
 mod secret;
 mod url;
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use http::Uri;
@@ -48,6 +48,10 @@ pub(crate) struct Arguments {
     /// and a queue, and removes them at the end
     #[arg(long)]
     send: bool,
+
+    /// How long to wait for the sample, from the creation of the rule
+    #[arg(long, value_name = "SECONDS", default_value_t = 70, requires = "send", value_parser = clap::value_parser!(u64).range(2..=3600))]
+    wait: u64,
 
     /// Post to this URL instead of the one in the output WebhookUrl, for example to your own domain name
     #[arg(long, value_name = "URL", value_parser = crate::delivery::parse_url)]
@@ -88,17 +92,21 @@ async fn check(deployment: &Deployment<'_>, arguments: &Arguments, checksums: Op
         None => deployment.output("WebhookUrl").parse(),
     };
     let endpoint = endpoint.map(Endpoint::new);
+    let configuration = function::configuration(deployment).await;
     let (url, function, secret, bus, queues, alarms, quotas) = tokio::join!(
         url::check(&endpoint),
-        function::check(deployment, checksums),
-        secret::check(deployment),
+        function::check(deployment, &configuration, checksums),
+        secret::check(deployment, &configuration),
         bus::check(deployment),
         queues::check(deployment),
         alarms::check(deployment),
         quotas::check(deployment),
     );
     let sample = match endpoint {
-        Ok(endpoint) if arguments.send => Some(sample::check(deployment, &endpoint, &secret, &bus).await),
+        Ok(endpoint) if arguments.send => {
+            let wait = Duration::from_secs(arguments.wait);
+            Some(sample::check(deployment, &endpoint, &secret, &bus, wait).await)
+        }
         _ => None,
     };
     let mut findings = vec![deployment.finding(), url];

@@ -7,13 +7,10 @@ use http::Uri;
 use serde_json::json;
 
 use crate::{
-    delivery::{self, Endpoint, LOCAL},
+    delivery::{self, DEVELOPMENT_SECRET, Endpoint, LOCAL},
     event::{self, Events},
     terminal::{self, BAD, FAINT, Format, GOOD, plain},
 };
-
-/// The function's development secret.
-const DEVELOPMENT_SECRET: &str = "whsec_c2NhbGVraXQtZXZlbnRicmlkZ2UtZGV2ZWxvcG1lbnQ=";
 
 /// Sign events as Scalekit does, and post them to the function
 ///

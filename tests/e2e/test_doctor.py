@@ -17,6 +17,7 @@ import pytest
 from support import function
 from support.deploy import Release, Stack, signing_secret
 from support.harness import Emulator, program
+from support.target import Target
 
 SECRET = signing_secret()
 EVERYTHING = {"source": [{"prefix": ""}]}
@@ -37,13 +38,13 @@ def emulator(directory: Path) -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="module")
-def release(directory: Path) -> Release:
-    return Release(directory, function.binary())
+def release(directory: Path, emulator: Emulator) -> Release:
+    return Release.write(Target(endpoint=emulator.url), directory, function.binary().read_bytes())
 
 
 @pytest.fixture(scope="module")
 def stack(release: Release, emulator: Emulator) -> Stack:
-    stack = release.deploy(emulator, "scalekit")
+    stack = release.deploy("scalekit")
     stack.set_secret(SECRET)
     return stack
 

@@ -5,14 +5,22 @@ use serde_json::Value;
 use super::{checksums::Checksums, deployment::Deployment, finding::Finding};
 use crate::aws::{CallError, Service};
 
-pub(super) async fn check(deployment: &Deployment<'_>, checksums: Option<&Checksums>) -> Vec<Finding> {
+/// The function's configuration, with its variables.
+pub(super) async fn configuration(deployment: &Deployment<'_>) -> Result<Value, CallError> {
     let name = deployment.output("FunctionName");
-    let configuration = deployment.reader.get(Service::Lambda, format!("/2015-03-31/functions/{name}/configuration"));
+    deployment.reader.get(Service::Lambda, format!("/2015-03-31/functions/{name}/configuration")).await
+}
+
+pub(super) async fn check(
+    deployment: &Deployment<'_>,
+    configuration: &Result<Value, CallError>,
+    checksums: Option<&Checksums>,
+) -> Vec<Finding> {
+    let name = deployment.output("FunctionName");
     let triggers =
-        deployment.reader.get(Service::Lambda, format!("/2015-03-31/event-source-mappings/?FunctionName={name}"));
-    let (configuration, triggers) = tokio::join!(configuration, triggers);
+        deployment.reader.get(Service::Lambda, format!("/2015-03-31/event-source-mappings/?FunctionName={name}")).await;
     let mut findings = match configuration {
-        Ok(configuration) => vec![judge_state(&configuration), judge_code(&configuration, checksums)],
+        Ok(configuration) => vec![judge_state(configuration), judge_code(configuration, checksums)],
         Err(error) if error.is_not_found() => {
             let finding = Finding::broken("function", format!("the function {name} doesn't exist"));
             vec![finding.advise("Deploy the stack again", "docs/releases.md#deploying-a-release")]

@@ -18,17 +18,21 @@ use crate::{
     event::{self, Body},
     stop::Stop,
     subscription::Subscription,
+    terminal,
 };
 
 /// When samples are posted. A new rule takes effect after some seconds, so the first ones may not be received.
 const POSTS: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(8), Duration::from_secs(20), Duration::from_secs(40)];
 
-/// How long to wait for a sample after the last one was posted.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-pub(super) async fn check(deployment: &Deployment<'_>, endpoint: &Endpoint, secret: &Secret, bus: &Bus) -> Finding {
-    match send(deployment, endpoint, secret, bus).await {
+pub(super) async fn check(
+    deployment: &Deployment<'_>,
+    endpoint: &Endpoint,
+    secret: &Secret,
+    bus: &Bus,
+    wait: Duration,
+) -> Finding {
+    match send(deployment, endpoint, secret, bus, wait).await {
         Ok(finding) => finding,
         Err(error) => Finding::unknown("sample", "sending a sample", error),
     }
@@ -39,13 +43,14 @@ async fn send(
     endpoint: &Endpoint,
     secret: &Secret,
     bus: &Bus,
+    wait: Duration,
 ) -> Result<Finding, Box<dyn Error>> {
     let Some(patterns) = &bus.patterns else {
         return Ok(Finding::skipped("sample", "nothing was sent, because the rules of the bus couldn't be read"));
     };
     let variable = env::var("WEBHOOK_SECRET").ok().filter(|secret| !secret.is_empty());
     let Some(secret) = variable.as_ref().or(secret.value.as_ref()) else {
-        return Ok(Finding::skipped("sample", "nothing was sent, because the signing secret couldn't be read"));
+        return Ok(Finding::skipped("sample", "nothing was sent, because no usable signing secret could be read"));
     };
     let Some(event_type) = unmatched_type(deployment, patterns).await? else {
         return Ok(Finding::skipped("sample", "nothing was sent, because rules of consumers match every event type"));
@@ -55,7 +60,7 @@ async fn send(
     let mut subscription = Subscription::create(deployment.aws, deployment.output("EventBusName"), &pattern).await?;
     let finding = tokio::select! {
         () = stop.received() => Err("interrupted".into()),
-        finding = post_and_wait(deployment, endpoint, secret, event_type, &mut subscription) => finding,
+        finding = post_and_wait(deployment, endpoint, secret, event_type, &mut subscription, wait) => finding,
     };
     subscription.remove().await?;
     finding
@@ -97,13 +102,15 @@ async fn post_and_wait(
     secret: &str,
     event_type: &str,
     subscription: &mut Subscription<'_>,
+    wait: Duration,
 ) -> Result<Finding, Box<dyn Error>> {
     let environment = Some(deployment.parameter("EnvironmentId")).filter(|id| !id.is_empty());
     let set: Vec<Assignment> =
         environment.map(|id| format!("environment_id={id}").parse()).transpose()?.into_iter().collect();
     let started = Instant::now();
     let mut posted = HashSet::new();
-    for (index, at) in POSTS.iter().enumerate() {
+    let posts: Vec<_> = POSTS.into_iter().filter(|at| *at < wait).collect();
+    for (index, at) in posts.iter().enumerate() {
         let body = Body::sample(event_type, &set)?;
         sleep(at.saturating_sub(started.elapsed())).await;
         let post = Instant::now();
@@ -111,7 +118,7 @@ async fn post_and_wait(
         match response.status {
             200 => posted.extend(body.member("id")),
             // Scalekit would try again, too: the function may not have read the secret yet.
-            500.. if index + 1 < POSTS.len() => continue,
+            500.. if index + 1 < posts.len() => continue,
             status => {
                 let problem: Value = serde_json::from_str(&response.body).unwrap_or_default();
                 let detail = problem["detail"].as_str().unwrap_or_default();
@@ -119,7 +126,7 @@ async fn post_and_wait(
                 return Ok(finding.advise("Look up the response", "docs/answers.md"));
             }
         }
-        let until = POSTS.get(index + 1).map_or(started + *at + PATIENCE, |next| started + *next);
+        let until = started + *posts.get(index + 1).unwrap_or(&wait);
         while let Ok(events) = timeout_at(until.into(), subscription.receive()).await {
             let is_ours = |event: &String| {
                 let event: Value = serde_json::from_str(event).unwrap_or_default();
@@ -134,8 +141,12 @@ async fn post_and_wait(
             }
         }
     }
-    let text =
-        format!("{} signed samples of {event_type} got 200, and none of them arrived behind a rule", posted.len());
-    let advice = "See whether the event is parked, or whether the bus was deleted and made again";
-    Ok(Finding::broken("sample", text).advise(advice, "docs/operations.md#forwardingfailed"))
+    let text = format!(
+        "no sample of {event_type} arrived behind a rule within {}, although the function accepted {}",
+        terminal::duration(wait),
+        posted.len()
+    );
+    let advice =
+        "Find these deliveries in the function's log: their outcome tells whether they were parked or forwarded";
+    Ok(Finding::broken("sample", text).advise(advice, "docs/operations.md#when-things-fail"))
 }

@@ -7,12 +7,17 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use crate::support::{Request, Stub, program_on, text};
 
 const REGION_ACCOUNT: &str = "eu-central-1:123456789012";
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+const OTHER_SECRET: &str = "whsec_c29tZS1vdGhlci1zZWNyZXQtb2Ytb3Vycw==";
+const CONFIGURATION: &str = "GET /2015-03-31/functions/function/configuration";
 
 /// The answers of AWS and of the function by operation. An operation that is called for several resources has an answer for
 /// each: its key is followed by a part of the request.
@@ -114,7 +119,7 @@ fn healthy() -> Answers {
     let answers = [
         ("DescribeStacks", 200, stack("UPDATE_COMPLETE", &[])),
         ("POST /", 401, refusal.to_string()),
-        ("GET /2015-03-31/functions/function/configuration", 200, json!({"FunctionName": "function", "State": "Active", "LastUpdateStatus": "Successful", "CodeSha256": code}).to_string()),
+        (CONFIGURATION, 200, json!({"FunctionName": "function", "State": "Active", "LastUpdateStatus": "Successful", "CodeSha256": code}).to_string()),
         ("GET /2015-03-31/event-source-mappings/?FunctionName=function", 200, json!({"EventSourceMappings": [trigger]}).to_string()),
         ("GET /2019-09-30/functions/function/concurrency", 200, "{}".to_owned()),
         ("GET /2016-08-19/account-settings/", 200, account.to_string()),
@@ -156,15 +161,30 @@ fn answer(answers: &Answers, request: &Request, url: &str) -> (u16, String) {
     }
 }
 
-/// Runs `doctor`, and returns its exit status and its findings: the link, its state, the text and the runbook.
-fn doctor(answers: Answers, arguments: &[&str]) -> (i32, Vec<[String; 4]>) {
+/// Starts a server with these answers. Signed deliveries get 200.
+fn start(answers: Answers) -> Stub {
     let url = Arc::new(Mutex::new(String::new()));
     let stub = Stub::start({
         let url = Arc::clone(&url);
-        move |request| answer(&answers, request, &url.lock().unwrap())
+        move |request| match request.headers.get("webhook-signature") {
+            Some(_) => (200, String::new()),
+            None => answer(&answers, request, &url.lock().unwrap()),
+        }
     });
     url.lock().unwrap().push_str(&stub.url());
-    let output = program_on(&stub).args(["doctor", "scalekit", "--json"]).args(arguments).output().unwrap();
+    stub
+}
+
+/// Runs `doctor`, and returns its exit status and its findings: the link, its state, the text and the runbook.
+fn doctor(answers: Answers, arguments: &[&str]) -> (i32, Vec<[String; 4]>) {
+    doctor_on(&start(answers), arguments)
+}
+
+fn doctor_on(stub: &Stub, arguments: &[&str]) -> (i32, Vec<[String; 4]>) {
+    let output = program_on(stub).args(["doctor", "scalekit", "--json"]).args(arguments).output().unwrap();
+    for secret in [SECRET, OTHER_SECRET] {
+        assert!(!text(&output.stdout).contains(&secret[6..]) && !text(&output.stderr).contains(&secret[6..]));
+    }
     let findings = text(&output.stdout).lines().map(|line| {
         let finding: Value = serde_json::from_str(line).unwrap();
         ["link", "state", "text", "runbook"].map(|name| finding[name].as_str().unwrap_or_default().to_owned())
@@ -295,7 +315,6 @@ fn the_url() {
 
 #[test]
 fn the_function_and_its_trigger() {
-    const CONFIGURATION: &str = "GET /2015-03-31/functions/function/configuration";
     const TRIGGERS: &str = "GET /2015-03-31/event-source-mappings/?FunctionName=function";
     const RUNBOOK: &str = "docs/operations.md#parkedlong";
     let configuration = |state: &str, update: &str| {
@@ -419,6 +438,74 @@ fn the_secret() {
             "it is not described",
             vec![("DescribeSecret", 400, json!({"__type": "AccessDeniedException"}).to_string())],
             ["secret", "unknown", "DescribeSecret", TOOLS],
+        ),
+    ]);
+}
+
+/// The answer about a function that reads this secret.
+fn function_with(secret: &str) -> (&'static str, u16, String) {
+    let environment = json!({"Variables": {"WEBHOOK_SECRET_ARN": secret}});
+    (CONFIGURATION, 200, json!({"State": "Active", "Environment": environment}).to_string())
+}
+
+/// The answer of a secret in which two members contain a signing secret.
+fn two_members() -> (&'static str, u16, String) {
+    let members = json!({"PAYMENTS\n": OTHER_SECRET, "SCALEKIT": SECRET, "client_id": "skc_1", "port": 1});
+    ("GetSecretValue", 200, json!({"SecretString": members.to_string(), "CreatedDate": seconds_ago(60)}).to_string())
+}
+
+#[test]
+fn one_of_several_signing_secrets_is_named_after_the_arn() {
+    const RUNBOOK: &str = "docs/operations.md#secrettrouble";
+    let arn = arn("secretsmanager", "secret:scalekit-AbCdEf");
+    let with_parameter =
+        |secret: &str| ("DescribeStacks", 200, stack("UPDATE_COMPLETE", &[("ExistingSecretArn", secret)]));
+    let several = "several members of the JSON object contain a signing secret: `PAYMENTS\\u{a}`, `SCALEKIT`; none of them is \
+                   used until the end of WEBHOOK_SECRET_ARN names one";
+    let not_an_arn =
+        "WEBHOOK_SECRET_ARN should be the ARN of a secret in Secrets Manager, with or without `:MEMBER::` after it";
+    let unreadable = (CONFIGURATION, 403, json!({"Message": "no"}).to_string());
+    check(vec![
+        ("none is named", vec![two_members(), function_with(&arn)], ["secret", "broken", several, RUNBOOK]),
+        (
+            "one is named",
+            vec![two_members(), function_with(&format!("{arn}:SCALEKIT::"))],
+            ["secret", "ok", "it is set", ""],
+        ),
+        (
+            "one is named only in the stack's parameter, which the function doesn't have",
+            vec![two_members(), with_parameter(&format!("{arn}:SCALEKIT::")), function_with(&arn)],
+            ["secret", "broken", several, RUNBOOK],
+        ),
+        (
+            "another one is named",
+            vec![two_members(), function_with(&format!("{arn}:OURS::"))],
+            [
+                "secret",
+                "broken",
+                "WEBHOOK_SECRET_ARN names the member `OURS`, but the JSON object has no such member",
+                RUNBOOK,
+            ],
+        ),
+        (
+            "a version follows the ARN, which the function refuses",
+            vec![two_members(), function_with(&format!("{arn}:SCALEKIT:AWSCURRENT:"))],
+            ["secret", "broken", not_an_arn, RUNBOOK],
+        ),
+        (
+            "the signing secret is in the place of the ARN",
+            vec![function_with(SECRET)],
+            ["secret", "broken", not_an_arn, RUNBOOK],
+        ),
+        (
+            "the signing secret is in the ARN",
+            vec![function_with(&format!("{arn}:{SECRET}::"))],
+            ["secret", "broken", not_an_arn, RUNBOOK],
+        ),
+        (
+            "the function's variables can't be read, but the stack's parameters can",
+            vec![two_members(), with_parameter(&format!("{arn}:SCALEKIT::")), unreadable],
+            ["function", "unknown", "GetFunctionConfiguration", TOOLS],
         ),
     ]);
 }
@@ -775,16 +862,88 @@ fn the_text_says_what_to_do() {
                 .replace("a reason", "\\u001b[2Jforged\\nok"),
         ),
     );
-    let url = Arc::new(Mutex::new(String::new()));
-    let stub = Stub::start({
-        let url = Arc::clone(&url);
-        move |request| answer(&answers, request, &url.lock().unwrap())
-    });
-    url.lock().unwrap().push_str(&stub.url());
+    let stub = start(answers);
     let output = program_on(&stub).args(["doctor", "scalekit"]).output().unwrap();
 
     let expected = "warning  alarm Faults           it is on: \\u{1b}[2Jforged\\u{a}ok\n         → Follow its section of the runbook. See docs/operations.md#faults\n";
     assert!(text(&output.stdout).contains(expected), "{}", text(&output.stdout));
     assert_eq!(text(&output.stderr), "Broken: 0. Needs attention, or couldn't be checked: 1.\n");
     assert_eq!(output.status.code(), Some(3));
+}
+
+/// The answers for a sample that the function accepts, and that never arrives.
+fn lost_sample() -> Answers {
+    let queue = "https://sqs/123456789012/temporary";
+    let mut answers = healthy();
+    let others = [
+        ("TestEventPattern", json!({"Result": false})),
+        ("ListQueues", json!({})),
+        ("CreateQueue", json!({"QueueUrl": queue})),
+        ("GetQueueAttributes temporary", json!({"Attributes": {"QueueArn": arn("sqs", "temporary")}})),
+        ("PutRule", json!({"RuleArn": arn("events", "rule/scalekit/temporary")})),
+        ("SetQueueAttributes", json!({})),
+        ("PutTargets", json!({"FailedEntryCount": 0, "FailedEntries": []})),
+        ("ReceiveMessage", json!({})),
+        ("RemoveTargets", json!({"FailedEntryCount": 0, "FailedEntries": []})),
+        ("DeleteRule", json!({})),
+        ("DeleteQueue", json!({})),
+    ];
+    answers.extend(others.into_iter().map(|(key, answer)| (key.to_owned(), (200, answer.to_string()))));
+    answers
+}
+
+#[test]
+fn a_sample_that_gets_200_and_never_arrives_is_broken() {
+    let stub = start(lost_sample());
+    let (code, findings) = doctor_on(&stub, &["--send", "--wait", "3"]);
+
+    let sample = findings.last().unwrap();
+    let event_type = "connected_account.created";
+    let expected =
+        format!("no sample of {event_type} arrived behind a rule within 3 s, although the function accepted 1");
+    assert_eq!(
+        (code, sample),
+        (1, &["sample".into(), "broken".into(), expected, "docs/operations.md#when-things-fail".into()])
+    );
+    let not_ok: Vec<_> = findings.iter().filter(|it| !["ok", "skipped"].contains(&it[1].as_str())).collect();
+    assert_eq!(not_ok, [sample]);
+
+    let requests = stub.requests();
+    let count = |operation: &str| requests.iter().filter(|it| it.operation == operation).count();
+    let posted: Vec<_> = requests.iter().filter(|it| it.headers.contains_key("webhook-signature")).collect();
+    assert_eq!(posted.len(), 1);
+    assert_eq!(posted[0].json()["type"], event_type);
+    assert!(count("ReceiveMessage") > 0);
+    assert_eq!(["RemoveTargets", "DeleteRule", "DeleteQueue"].map(count), [1, 1, 1]);
+}
+
+#[test]
+fn a_sample_is_signed_with_the_named_member_and_with_no_other() {
+    let secret = arn("secretsmanager", "secret:scalekit-AbCdEf");
+    for (name, key) in [(":SCALEKIT::", Some(SECRET)), ("", None)] {
+        let mut answers = lost_sample();
+        for (key, status, body) in [two_members(), function_with(&format!("{secret}{name}"))] {
+            answers.insert(key.to_owned(), (status, body));
+        }
+        let stub = start(answers);
+        let (_, findings) = doctor_on(&stub, &["--send", "--wait", "3"]);
+
+        let requests = stub.requests();
+        let posted: Vec<_> = requests.iter().filter(|it| it.headers.contains_key("webhook-signature")).collect();
+        if let Some(key) = key {
+            assert_eq!(posted[0].headers["webhook-signature"], signature(posted[0], key));
+        } else {
+            let why = "nothing was sent, because no usable signing secret could be read";
+            assert_eq!(findings.last().unwrap()[..3], ["sample", "skipped", why]);
+            assert_eq!(posted.len(), 0);
+        }
+    }
+}
+
+/// The signature of a delivery, as Standard Webhooks describes it.
+fn signature(delivery: &Request, secret: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(&BASE64_STANDARD.decode(&secret[6..]).unwrap()).unwrap();
+    mac.update(format!("{}.{}.", delivery.headers["webhook-id"], delivery.headers["webhook-timestamp"]).as_bytes());
+    mac.update(&delivery.body);
+    format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
 }
