@@ -41,8 +41,7 @@ ALARMS = {
 }
 
 PARKING = TEMPLATE.resources["ParkingQueue"].properties
-# The simulation counts whole minutes.
-MINUTES_BETWEEN_TRIES = -(-PARKING["VisibilityTimeout"] // 60)
+MINUTES_BETWEEN_TRIES = PARKING["VisibilityTimeout"] / 60
 MAX_RECEIVES = PARKING["RedrivePolicy"]["maxReceiveCount"]
 BATCH_SIZE = read_template()["Parameters"]["DrainBatchSize"]["Default"]
 
@@ -53,7 +52,7 @@ class Parked:
 
     message: Message
     sent: int
-    visible_at: int
+    visible_at: float
     receives: int = 0
 
 
@@ -158,7 +157,7 @@ class Deployment:
             failed = {failure["itemIdentifier"] for failure in response["batchItemFailures"]} if response else None
             for parked in tried:
                 if failed is None or parked.message.id in failed:
-                    parked.visible_at = self._minute + MINUTES_BETWEEN_TRIES
+                    parked.visible_at += MINUTES_BETWEEN_TRIES
                 else:
                     self._parked.remove(parked)
 

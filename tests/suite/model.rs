@@ -544,7 +544,7 @@ impl StateMachineTest for Model {
 }
 
 prop_state_machine! {
-    #![proptest_config(Config { cases: 60, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 40, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn every_acknowledged_event_is_stored_whatever_happens(sequential 1..40 => Model);
