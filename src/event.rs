@@ -14,10 +14,6 @@ use scalekit_events::{
     drift::{Deviation, Drift},
     timestamp,
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
 use serde_json::value::RawValue;
 
 pub use crate::json::Malformed;
@@ -89,7 +85,7 @@ impl<'a> Event<'a> {
         environment_id: Option<&str>,
     ) -> Result<Self, EventError> {
         let body = json::utf8(verified.body()).map_err(EventError::Malformed)?;
-        let members: Members = json::object(body).map_err(EventError::Malformed)?;
+        let members = json::object::<json::Members>(body).map_err(EventError::Malformed)?.into();
 
         let mut check = Check { members, validation, violations: Vec::new(), drift: Drift::default() };
         check.spec_version();
@@ -212,55 +208,15 @@ struct Members<'a> {
     repeated: [bool; Member::POINTERS.len()],
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Members::default();
-                while let Some(MemberIndex(member)) = map.next_key()? {
-                    if let Some(member) = member {
-                        let value = map.next_value()?;
-                        members.repeated[member] |= members.values[member].replace(value).is_some();
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(members)
+impl<'a> From<json::Members<'a>> for Members<'a> {
+    fn from(all: json::Members<'a>) -> Self {
+        let mut members = Self::default();
+        for (name, value) in all.0 {
+            if let Some(member) = Member::POINTERS.iter().position(|pointer| pointer[1..] == *name) {
+                members.repeated[member] |= members.values[member].replace(value).is_some();
             }
         }
-
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-/// The index of a member, if it has rules.
-struct MemberIndex(Option<usize>);
-
-impl<'de> Deserialize<'de> for MemberIndex {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-
-        impl Visitor<'_> for NameVisitor {
-            type Value = MemberIndex;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member's name")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<MemberIndex, E> {
-                Ok(MemberIndex(Member::POINTERS.iter().position(|pointer| pointer[1..] == *name)))
-            }
-        }
-
-        deserializer.deserialize_str(NameVisitor)
+        members
     }
 }
 

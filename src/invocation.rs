@@ -5,17 +5,15 @@
 //! invalid value in an unrelated header makes them fail, and anyone can send a `Host`, a query string or a body on which
 //! their conversion to an `http::Request` panics.
 
-use std::{borrow::Cow, fmt};
+use std::borrow::Cow;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use scalekit_events::CowStr;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    json::Members,
     parked::{self, Message},
     queue::Queue,
 };
@@ -72,9 +70,6 @@ pub struct Headers<'a> {
     /// `webhook-signature`
     pub webhook_signature: Option<CowStr<'a>>,
 }
-
-/// The members of a JSON object, in their order, not parsed yet.
-struct Members<'a>(Vec<(CowStr<'a>, &'a RawValue)>);
 
 #[derive(Deserialize, Default)]
 struct RequestContext<'a> {
@@ -155,30 +150,6 @@ impl<'a> Members<'a> {
 
     fn parse<T: Deserialize<'a>>(&self, name: &str, error: &'static str) -> Result<Option<T>, &'static str> {
         self.get(name).map(|value| parse(value, error)).transpose()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct MembersVisitor;
-
-        impl<'de> Visitor<'de> for MembersVisitor {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::with_capacity(16);
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(MembersVisitor)
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde_json::error::Category;
+use scalekit_events::CowStr;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{error::Category, value::RawValue};
 
 /// The most levels of objects and arrays that EventBridge accepts in a detail.
 pub const MAX_DEPTH: usize = 1000;
@@ -17,6 +21,34 @@ pub struct Malformed {
     pub line: usize,
     /// The column in bytes, from 1.
     pub column: usize,
+}
+
+/// The members of a JSON object, in their order. Their values are not parsed yet.
+#[derive(Debug)]
+pub struct Members<'a>(pub Vec<(CowStr<'a>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::with_capacity(16);
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
 }
 
 /// The bytes as text.
