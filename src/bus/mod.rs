@@ -16,10 +16,10 @@ mod check;
 mod health;
 
 use std::time::{Duration, SystemTime};
-use std::{collections::VecDeque, mem};
+use std::{collections::VecDeque, mem, pin::pin};
 
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
-use futures_util::future::{OptionFuture, join_all};
+use futures_util::future::{FutureExt, join_all};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -249,8 +249,9 @@ impl Task {
             let (entries, mut replies): (Vec<_>, Vec<_>) =
                 entries.into_iter().map(|waiting| (waiting.entry, waiting.reply)).unzip();
             // Nothing is sent to a bus that was missing. If it exists now, the entries are sent again.
-            let put = OptionFuture::from((!is_missing).then(|| call::put_events(&client, entries)));
-            let check = OptionFuture::from(check_until.map(|until| check_exists(&client, &bus, until)));
+            // Pinned in place here and boxed below, because moving the SDK's large futures costs more than the rest.
+            let put = pin!(async { if is_missing { None } else { Some(call::put_events(&client, entries).await) } });
+            let check = pin!(async { Some(check_exists(&client, &bus, check_until?).await) });
             let ended = tokio::select! {
                 biased;
                 // Nobody waits for a reply any more.
@@ -259,7 +260,7 @@ impl Task {
             };
             Call { replies, ended, was_idle }
         };
-        self.calls.spawn(call.with_current_subscriber());
+        self.calls.spawn(call.boxed().with_current_subscriber());
     }
 
     fn finish(&mut self, call: Result<Call, JoinError>) {
