@@ -12,8 +12,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use aws_config::SdkConfig;
 use aws_sdk_eventbridge::config::{
-    BehaviorVersion, Credentials, Region, RuntimeComponents, SharedHttpClient, retry::RetryConfig,
+    BehaviorVersion, Credentials, Region, RuntimeComponents, SharedCredentialsProvider, SharedHttpClient,
+    retry::RetryConfig,
 };
 use aws_smithy_runtime_api::{
     client::{
@@ -375,26 +377,16 @@ impl Process {
             deadlines: HashMap::new(),
             violations: Vec::new(),
         })));
-        let client = aws_sdk_eventbridge::Client::from_conf(
-            aws_sdk_eventbridge::Config::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("eu-central-1"))
-                .credentials_provider(Credentials::for_tests())
-                .http_client(SharedHttpClient::new(aws.clone()))
-                .timeout_config(aws::timeouts())
-                .retry_config(RetryConfig::disabled())
-                .build(),
-        );
-        let queues = aws_sdk_sqs::Client::from_conf(
-            aws_sdk_sqs::Config::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("eu-central-1"))
-                .credentials_provider(Credentials::for_tests())
-                .http_client(SharedHttpClient::new(aws.clone()))
-                .timeout_config(aws::timeouts())
-                .retry_config(RetryConfig::disabled())
-                .build(),
-        );
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
+            .http_client(SharedHttpClient::new(aws.clone()))
+            .timeout_config(aws::timeouts())
+            .retry_config(RetryConfig::disabled())
+            .build();
+        let client = aws_sdk_eventbridge::Client::new(&sdk);
+        let queues = aws_sdk_sqs::Client::new(&sdk);
         let queue = |name: &str| {
             let queues = queues.clone();
             let url = format!("https://sqs.eu-central-1.amazonaws.com/123456789012/{name}");

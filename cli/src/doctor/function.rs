@@ -58,7 +58,7 @@ fn judge_code(configuration: &Value, checksums: Option<&Checksums>) -> Finding {
         Some(name) => Finding::ok("code", format!("it is that of {name}")),
         None => Finding::broken(
             "code",
-            format!("it is none of the release's files; its SHA-256 checksum in base64 is {code}"),
+            format!("it is not one of the release's files; its SHA-256 checksum in base64 is {code}"),
         )
         .advise(
             "Deploy the release, or compare with the checksums of the version that runs",

@@ -390,7 +390,7 @@ fn the_code_is_compared_with_the_checksums_of_a_release() {
             "another release",
             format!("{}  function-arm64.zip\n", abc.replace('b', "c")),
             "broken",
-            "none of the release's files",
+            "not one of the release's files",
         ),
     ] {
         let file = folder.join("SHA256SUMS");

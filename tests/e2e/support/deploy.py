@@ -326,7 +326,7 @@ class Stack:
         self, queue_url: str, ids: Iterable[str], *, within: float | None = None
     ) -> dict[str, dict[str, Any]]:
         """Receives and deletes messages until each of these events has arrived, and returns the events that arrived, as
-        EventBridge sends them, by their ids. An event can arrive more than once, as consumers are told."""
+        EventBridge sends them, by their ids. An event can arrive more than once."""
         wanted = set(ids)
 
         def id(message: dict[str, Any]) -> str:
