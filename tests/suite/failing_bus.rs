@@ -217,6 +217,14 @@ async fn a_failing_bus_gets_few_calls_for_a_batch() {
     assert_eq!(calls_at_once(&app, async { drop(app.invoke(&batch(&messages(100))).await.unwrap()) }).await, 10);
 }
 
+/// Nothing else happens meanwhile that could make the function look at the message again.
+#[tokio::test]
+async fn a_parked_message_is_forwarded_when_the_pause_after_a_failure_is_over() {
+    let app = App::with_queues().await;
+    open_breaker(&app).await;
+    assert_eq!(left(&app.invoke(&batch(&messages(1))).await.unwrap()), [""; 0]);
+}
+
 /// Lambda freezes the process when all invocations have their responses.
 #[tokio::test]
 async fn no_call_is_in_flight_after_the_response() {
