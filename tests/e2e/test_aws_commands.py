@@ -39,6 +39,8 @@ STACK=scalekit
 """
 
 _BLOCK = re.compile(r"^( *)```sh\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`(aws [^`\n]+ --[^`\n]+)`")
 _COMMAND = re.compile(r"\baws ([a-z][\w-]+ [a-z][\w-]+)")
 
 pytestmark = pytest.mark.skipif(not aws_cli.SUPPORTED, reason="PyPI has AWS CLI 2 for Linux on x86_64 only")
@@ -58,8 +60,9 @@ def directory(tmp_path: Path) -> Path:
 
 
 def script(page: str) -> str:
-    """The shell blocks of a page. The readers fill in the ports of local servers."""
-    return "\n".join(dedent(block) for _, block in _BLOCK.findall(page)).replace(f"{HOST}:…", f"{HOST}:9")
+    """The shell blocks of a page, and the commands with options in its text. The readers fill in the ports of local servers."""
+    blocks = [dedent(block) for _, block in _BLOCK.findall(page)]
+    return "\n".join(blocks + _INLINE.findall(_FENCED.sub("", page))).replace(f"{HOST}:…", f"{HOST}:9")
 
 
 def run(script: str, directory: Path) -> list[list[str]]:
@@ -140,9 +143,14 @@ def test_a_command_that_the_cli_refuses_is_found(directory: Path) -> None:
 
 
 def test_a_command_that_does_not_run_is_found(directory: Path) -> None:
-    text = script("```sh\naws sts get-caller-identity || aws kms list-keys # aws kms list-grants\n```")
+    text = script("```sh\naws sts get-caller-identity || aws kms list-keys # aws kms list-grants\n```\n")
     assert [command[:2] for command in run(text, directory)] == [["sts", "get-caller-identity"]]
     assert named(text) == {"sts get-caller-identity", "kms list-keys"}
+
+
+def test_a_command_in_the_text_is_found_if_it_has_options(directory: Path) -> None:
+    text = script("Run `aws sqs list-queues --max-results 1`. The action `aws sqs list-queues` lists `--max-results` queues.\n")
+    assert run(text, directory) == [["sqs", "list-queues", "--max-results", "1"]]
 
 
 def test_the_blocks_of_lists_are_run_with_their_arguments(directory: Path) -> None:
