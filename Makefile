@@ -9,7 +9,7 @@ PYTHON_VERSION := 3.11
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The tools that take longest to install come first.
-TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda iam-simulate consumers cdk))
+TOOLS := $(addprefix .tools/,$(addsuffix /.installed,sam checkov emulator bindings cargo-lambda iam-simulate consumers cdk aws-cli))
 EMULATOR_PYTHON := .tools/emulator/bin/python
 PYTEST := $(EMULATOR_PYTHON) -m pytest -p no:cacheprovider
 ACCEPTANCE := $(EMULATOR_PYTHON) tests/e2e/acceptance.py

@@ -93,6 +93,10 @@ struct Outcome {
     /// The age of the oldest event when it was accepted, in hours.
     oldest: f64,
     duplicates: usize,
+    /// How often a message was handed over in the last hour of the outage.
+    handed_over: usize,
+    /// The most messages that were invisible at once.
+    invisible: usize,
     /// How often a message was reported as failed after the outage.
     failed: usize,
     /// The number of deliveries that were parked after the outage.
@@ -310,9 +314,13 @@ impl Simulation<'_> {
         if is_late || environment.attempts >= self.drain.attempts {
             let failed = environment.left();
             self.outcome.failed += if self.in_outage() { 0 } else { failed };
+            let is_last_hour = self.in_outage() && self.now + STEPS_PER_HOUR >= self.outage_end;
+            self.outcome.handed_over += if is_last_hour { failed } else { 0 };
             self.outcome.dollars += real(failed) * MESSAGE_LOG * LOG_GB;
             let visible = self.now + INVISIBLE;
             self.invisible.extend(environment.batch.drain(..).map(|group| (visible, group)));
+            let invisible = self.invisible.iter().map(|(_, group)| group.count).sum();
+            self.outcome.invisible = self.outcome.invisible.max(invisible);
         }
     }
 }
@@ -371,6 +379,17 @@ fn main() -> Result<()> {
                 print_row(&format!("{quota} | {environments}"), drain, &scenario.run(drain));
             }
         }
+    }
+    println!("\n| environments | handed over per second in the outage | in flight |");
+    println!("|---:|---:|---:|");
+    for environments in [2, 5, 10, 50, 80, 100] {
+        let scenario = Scenario { environments, outage_hours: 2.0, ..DEFAULT_SCENARIO };
+        let Outcome { handed_over, invisible, .. } = scenario.run(&TEN_CALLS);
+        println!(
+            "| {environments} | {:.0} | {} |",
+            real(handed_over) / 3_600.0,
+            invisible + environments * TEN_CALLS.batch
+        );
     }
     chart::draw(concat!(env!("CARGO_MANIFEST_DIR"), "/simulation.svg"))
 }

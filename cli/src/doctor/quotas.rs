@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 use super::{deployment::Deployment, finding::Finding};
 use crate::aws::{CallError, Service};
 
-/// The page that explains the quotas.
+/// The pages that explain the quotas.
 const PAGE: &str = "docs/operations.md#scaling";
+const CONCURRENCY_PAGE: &str = "docs/operations.md#concurrency";
 
 /// The name of the quota of `PutEvents` in Service Quotas.
 const PUT_EVENTS: &str = "PutEvents throttle limit in transactions per second";
 
-/// The concurrency that Lambda gives to new accounts.
-const NEW_ACCOUNT: u64 = 10;
+/// The concurrency of an account that Lambda doesn't let functions reserve. New accounts have less.
+const UNRESERVED: u64 = 100;
 
 pub(super) async fn check(deployment: &Deployment<'_>) -> Vec<Finding> {
     let name = deployment.output("FunctionName");
@@ -45,7 +46,7 @@ fn judge_concurrency(account: &Value, reserved: Option<u64>, drain: u64) -> Find
         )
         .advise(
             "If that is not on purpose, reserve the number in ReservedConcurrency again",
-            "docs/operations.md#revoking-a-leaked-secret",
+            "docs/operations.md#stopping-all-deliveries",
         );
     }
     let available = reserved.unwrap_or(unreserved);
@@ -53,12 +54,14 @@ fn judge_concurrency(account: &Value, reserved: Option<u64>, drain: u64) -> Find
     let text = format!("{available} concurrent executions, {kind}; the account has {all}");
     if available <= drain {
         let text = format!("{text}. Parked events may use {drain} of them, so that none is left for deliveries");
-        return Finding::warning("concurrency", text).advise("Request a higher quota, or lower DrainConcurrency", PAGE);
-    }
-    if all <= NEW_ACCOUNT {
-        let text = format!("{text}, as new accounts have");
+        let raise = if reserved.is_some() { "Raise ReservedConcurrency" } else { "Request a higher quota" };
         return Finding::warning("concurrency", text)
-            .advise("Request a higher quota of concurrent executions from AWS", PAGE);
+            .advise(format!("{raise}, or lower DrainConcurrency"), CONCURRENCY_PAGE);
+    }
+    if all <= UNRESERVED {
+        let text = format!("{text}, as new accounts have. None can be reserved");
+        return Finding::warning("concurrency", text)
+            .advise("Request a higher quota of concurrent executions from AWS", CONCURRENCY_PAGE);
     }
     Finding::ok("concurrency", text)
 }
@@ -110,6 +113,8 @@ mod tests {
             (1000, 900, Some(5), 5, State::Warning),
             (1000, 4, None, 5, State::Warning),
             (10, 10, None, 5, State::Warning),
+            (100, 100, None, 5, State::Warning),
+            (101, 101, None, 5, State::Ok),
             (1000, 1000, Some(0), 5, State::Broken),
         ] {
             let account = json!({"ConcurrentExecutions": all, "UnreservedConcurrentExecutions": unreserved});

@@ -790,6 +790,7 @@ fn the_alarms_and_who_hears_them() {
 #[test]
 fn the_quotas() {
     const SCALING: &str = "docs/operations.md#scaling";
+    const CONCURRENCY: &str = "docs/operations.md#concurrency";
     let account = |all: u64| {
         json!({"AccountLimit": {"ConcurrentExecutions": all, "UnreservedConcurrentExecutions": all}}).to_string()
     };
@@ -799,17 +800,22 @@ fn the_quotas() {
         (
             "a new account",
             vec![("GET /2016-08-19/account-settings/", 200, account(10))],
-            ["concurrency", "warning", "the account has 10, as new accounts have", SCALING],
+            ["concurrency", "warning", "the account has 10, as new accounts have", CONCURRENCY],
         ),
         (
             "too little for deliveries",
             vec![("GET /2016-08-19/account-settings/", 200, account(5))],
-            ["concurrency", "warning", "none is left for deliveries", SCALING],
+            ["concurrency", "warning", "none is left for deliveries", CONCURRENCY],
+        ),
+        (
+            "parked events may use all that is reserved",
+            vec![(reserved, 200, json!({"ReservedConcurrentExecutions": 5}).to_string())],
+            ["concurrency", "warning", "5 concurrent executions, reserved", CONCURRENCY],
         ),
         (
             "nothing is reserved",
             vec![(reserved, 200, json!({"ReservedConcurrentExecutions": 0}).to_string())],
-            ["concurrency", "broken", "reserved concurrency is 0", "docs/operations.md#revoking-a-leaked-secret"],
+            ["concurrency", "broken", "reserved concurrency is 0", "docs/operations.md#stopping-all-deliveries"],
         ),
         (
             "it can't be read",
