@@ -5,11 +5,14 @@
 //! invalid value in an unrelated header makes them fail, and anyone can send a `Host`, a query string or a body on which
 //! their conversion to an `http::Request` panics.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use scalekit_events::CowStr;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -18,12 +21,16 @@ use crate::{
     queue::Queue,
 };
 
-/// The Lambda event as JSON text.
+/// The members of a Lambda event that the function reads.
+const MEMBERS: [&str; 7] =
+    ["requestContext", "httpMethod", "headers", "multiValueHeaders", "body", "isBase64Encoded", "Records"];
+
+/// The Lambda event: its [`MEMBERS`], which are not parsed yet. None is there if the event isn't a JSON object.
 ///
-/// Deserializing it succeeds for any JSON. If it failed, the runtime would report an error before the function could respond.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub struct RawEvent(Box<RawValue>);
+/// Deserializing it succeeds for any JSON, except for two things that no service sends: a number out of range in the place
+/// of the object, and half of a surrogate pair in a member's name. Then the runtime reports an error without their text.
+#[derive(Debug, Default)]
+pub struct RawEvent([Option<Box<RawValue>>; MEMBERS.len()]);
 
 /// A parsed Lambda event, by its kind.
 #[derive(Debug)]
@@ -87,84 +94,126 @@ impl RawEvent {
     /// Determines the kind of the Lambda event and parses it.
     #[must_use]
     pub fn read(&self, parking_queue: Option<&Queue>) -> Invocation<'_> {
-        let Ok::<Members<'_>, _>(members) = serde_json::from_str(self.0.get()) else {
-            return Invocation::Unknown;
-        };
-        let context: RequestContext<'_> = members.parse("requestContext", "").ok().flatten().unwrap_or_default();
+        let context: RequestContext<'_> = self.parse("requestContext", "").ok().flatten().unwrap_or_default();
         // Look for the method of format 2.0 first: `cargo lambda watch` adds an `httpMethod` to events of that format.
-        let (format, method) = match (context.http.and_then(|http| http.method), members.get("httpMethod")) {
+        let (format, method) = match (context.http.and_then(|http| http.method), self.get("httpMethod")) {
             (Some(method), _) => (PayloadFormat::V2, method),
             (None, Some(method)) => (PayloadFormat::V1, method),
             (None, None) => {
                 let messages =
-                    members.get("Records").and_then(|records| parked::read_batch(records.get(), parking_queue?));
+                    self.get("Records").and_then(|records| parked::read_batch(records.get(), parking_queue?));
                 return messages.map_or(Invocation::Unknown, Invocation::Parked);
             }
         };
-        match read_request(&members, format, method) {
+        match self.request(format, method) {
             Ok(request) => Invocation::Http(request),
             Err(reason) => Invocation::MalformedHttp(format, reason),
         }
     }
+
+    fn request<'a>(&'a self, format: PayloadFormat, method: &'a RawValue) -> Result<Request<'a>, &'static str> {
+        let method = parse(method, "the method is not a string")?;
+        let headers = Headers::read(self)?;
+        let body = self.parse("body", "the body is not a string")?.unwrap_or_default();
+        let is_base64 = self.parse("isBase64Encoded", "`isBase64Encoded` is not a boolean")?.unwrap_or(false);
+        let body = match body {
+            CowStr(body) if is_base64 => {
+                BASE64_STANDARD.decode(body.as_bytes()).map_err(|_| "the body is not valid base64")?.into()
+            }
+            CowStr(Cow::Borrowed(body)) => Cow::Borrowed(body.as_bytes()),
+            CowStr(Cow::Owned(body)) => Cow::Owned(body.into_bytes()),
+        };
+        Ok(Request { format, method, headers, body })
+    }
+
+    /// A member. `null` counts as a missing member.
+    fn get(&self, name: &str) -> Option<&RawValue> {
+        MEMBERS.iter().zip(&self.0).find_map(|(other, value)| value.as_deref().filter(|_| *other == name))
+    }
+
+    fn parse<'a, T: Deserialize<'a>>(&'a self, name: &str, error: &'static str) -> Result<Option<T>, &'static str> {
+        self.get(name).map(|value| parse(value, error)).transpose()
+    }
 }
 
-fn read_request<'a>(
-    members: &Members<'a>,
-    format: PayloadFormat,
-    method: &'a RawValue,
-) -> Result<Request<'a>, &'static str> {
-    let method = parse(method, "the method is not a string")?;
-    let headers = Headers::read(members)?;
-    let body = members.parse("body", "the body is not a string")?.unwrap_or_default();
-    let is_base64 = members.parse("isBase64Encoded", "`isBase64Encoded` is not a boolean")?.unwrap_or(false);
-    let body = match body {
-        CowStr(body) if is_base64 => {
-            BASE64_STANDARD.decode(body.as_bytes()).map_err(|_| "the body is not valid base64")?.into()
+impl<'de> Deserialize<'de> for RawEvent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EventVisitor;
+
+        impl<'de> Visitor<'de> for EventVisitor {
+            type Value = RawEvent;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            /// The last of repeated members counts, as in other JSON parsers.
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawEvent, A::Error> {
+                let mut event = RawEvent::default();
+                while let Some(CowStr(name)) = map.next_key()? {
+                    match MEMBERS.iter().position(|member| *member == name) {
+                        Some(index) => event.0[index] = map.next_value()?,
+                        None => _ = map.next_value::<IgnoredAny>()?,
+                    }
+                }
+                Ok(event)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RawEvent, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(RawEvent::default())
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<RawEvent, E> {
+                Ok(RawEvent::default())
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<RawEvent, E> {
+                Ok(RawEvent::default())
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<RawEvent, E> {
+                Ok(RawEvent::default())
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<RawEvent, E> {
+                Ok(RawEvent::default())
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<RawEvent, E> {
+                Ok(RawEvent::default())
+            }
+
+            fn visit_unit<E>(self) -> Result<RawEvent, E> {
+                Ok(RawEvent::default())
+            }
         }
-        CowStr(Cow::Borrowed(body)) => Cow::Borrowed(body.as_bytes()),
-        CowStr(Cow::Owned(body)) => Cow::Owned(body.into_bytes()),
-    };
-    Ok(Request { format, method, headers, body })
+
+        deserializer.deserialize_any(EventVisitor)
+    }
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a RawValue, error: &'static str) -> Result<T, &'static str> {
     serde_json::from_str(json.get()).map_err(|_| error)
 }
 
-impl<'a> Members<'a> {
-    /// A member. `null` counts as a missing member.
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.find(|other| other == name)
-    }
-
-    /// A member by its name, ignoring ASCII case.
-    fn get_in_any_case(&self, name: &str) -> Option<&'a RawValue> {
-        self.find(|other| other.eq_ignore_ascii_case(name))
-    }
-
-    /// The last of the matching members counts, as in other JSON parsers.
-    fn find(&self, is_match: impl Fn(&str) -> bool) -> Option<&'a RawValue> {
-        let (_, value) = self.0.iter().rfind(|(name, _)| is_match(name))?;
-        Some(*value).filter(|value| value.get() != "null")
-    }
-
-    fn parse<T: Deserialize<'a>>(&self, name: &str, error: &'static str) -> Result<Option<T>, &'static str> {
-        self.get(name).map(|value| parse(value, error)).transpose()
-    }
-}
-
 impl<'a> Headers<'a> {
     /// Reads each header from `headers`. If it is missing there, the last value in `multiValueHeaders` is used.
     ///
     /// The values of other headers aren't parsed, so an invalid one doesn't cause a delivery to be refused.
-    fn read(members: &Members<'a>) -> Result<Self, &'static str> {
-        let single: Option<Members<'_>> = members.parse("headers", "the headers are not an object")?;
-        let multiple: Option<Members<'_>> = members.parse("multiValueHeaders", "the headers are not an object")?;
+    fn read(event: &'a RawEvent) -> Result<Self, &'static str> {
+        // A member by its name, ignoring ASCII case. The last of repeated members counts, and `null` is a missing member.
+        let find = |members: Option<&Members<'a>>, name: &str| {
+            let (_, value) = members?.0.iter().rfind(|(other, _)| other.eq_ignore_ascii_case(name))?;
+            Some(*value).filter(|value| value.get() != "null")
+        };
+        let single: Option<Members<'_>> = event.parse("headers", "the headers are not an object")?;
+        let multiple: Option<Members<'_>> = event.parse("multiValueHeaders", "the headers are not an object")?;
         let header = |name| -> Result<Option<CowStr<'a>>, &'static str> {
-            if let Some(value) = single.as_ref().and_then(|headers| headers.get_in_any_case(name)) {
+            if let Some(value) = find(single.as_ref(), name) {
                 return parse(value, "a header is not a string").map(Some);
             }
-            let values = multiple.as_ref().and_then(|headers| headers.get_in_any_case(name));
+            let values = find(multiple.as_ref(), name);
             let values: Option<Vec<CowStr<'_>>> =
                 values.map(|values| parse(values, "a header is not a list of strings")).transpose()?;
             Ok(values.and_then(|mut values| values.pop()))
@@ -240,7 +289,10 @@ mod tests {
             "[[]]",
             r#"["POST",{},{},{},"",false]"#,
             "null",
+            "true",
             "1",
+            "-1",
+            "1.5",
             "\"POST\"",
             r#"{"key1":"value1"}"#,
             r#"{"requestContext":{"stage":"x"}}"#,
@@ -248,9 +300,12 @@ mod tests {
             r#"{"httpMethod":null}"#,
             r#"{"Records":[]}"#,
             r#"{"headers":[],"body":{}}"#,
-            r#"{"\ud800":1}"#,
+            r#"{"key\u00e9":"\ud800"}"#,
         ] {
             assert!(matches!(event(json).read(None), Invocation::Unknown), "{json}");
+        }
+        for json in ["1e999", r#"{"\ud800":1}"#] {
+            serde_json::from_str::<RawEvent>(json).unwrap_err();
         }
     }
 

@@ -103,7 +103,7 @@ async fn start() -> Result<Function, Error> {
     let now = SystemTime::now();
     let keyring = keyring(config.secret, config.on_lambda, &sdk);
     let client = aws_sdk_eventbridge::Client::new(&sdk);
-    let check = check_exists(&client, &config.bus, Instant::now() + CHECK_TIME);
+    let check = check_exists(client.clone(), config.bus.clone(), Instant::now() + CHECK_TIME);
     let ((), status) = tokio::join!(keyring.refresh(now), check);
     let bus = Bus::new(client, &config.bus, now, &status);
     let queue = |url: Option<String>| {

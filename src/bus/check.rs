@@ -32,9 +32,9 @@ pub enum BusStatus {
 }
 
 /// Checks whether the bus with this name or ARN exists. Failed calls are repeated until `until`.
-pub async fn check_exists(client: &Client, bus: &str, until: Instant) -> BusStatus {
+pub async fn check_exists(client: Client, bus: String, until: Instant) -> BusStatus {
     let describe = async || {
-        let Err(error) = client.describe_event_bus().name(bus).send().await else { return Ok(BusStatus::Exists) };
+        let Err(error) = client.describe_event_bus().name(&bus).send().await else { return Ok(BusStatus::Exists) };
         let is_not_found = error.code() == Some("ResourceNotFoundException");
         let error = AwsError::from_sdk("DescribeEventBus", &error);
         // If EventBridge rejects the name, no bus can have it.
@@ -78,8 +78,7 @@ impl Check {
     pub fn record(&mut self, status: &BusStatus) {
         let is_temporary = matches!(status, BusStatus::Unknown(error) if error.class.is_temporary());
         match status {
-            BusStatus::Exists => self.is_missing = false,
-            BusStatus::Missing => self.is_missing = true,
+            BusStatus::Exists | BusStatus::Missing => self.is_missing = *status == BusStatus::Missing,
             BusStatus::Unknown(error) => {
                 let hint = if is_temporary { "" } else { ": if it is missing, EventBridge drops the events" };
                 if is_temporary || !self.has_warned {

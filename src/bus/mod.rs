@@ -91,7 +91,7 @@ impl Bus {
             let _ = self.entries.send(waiting);
             let no_answer = |_| AwsError::transient("PutEvents: no answer in time");
             let panicked =
-                |_| Err(Failure { error: AwsError::transient("PutEvents: it panicked"), retry_at: Some(began) });
+                |_| Err(Failure { error: AwsError::transient("PutEvents: panicked"), retry_at: Some(began) });
             let failure = match timeout_at(until, receiver).await.map_err(no_answer)?.unwrap_or_else(panicked) {
                 Ok(id) => return Ok(id),
                 Err(failure) => failure,
@@ -238,25 +238,27 @@ impl Task {
     fn start(&mut self, entries: Vec<Waiting>) {
         let (time, is_missing) = (self.system_time(), self.check.is_missing);
         let was_idle = self.health.is_idle(time);
-        let check_until = self.check.is_due(time).then(|| {
+        // Dropping it ends the check.
+        let mut check = JoinSet::new();
+        if self.check.is_due(time) {
             self.check.begin(time);
             // A check that hangs takes at most half of the time of the entry that has least of it.
             let half = |waiting: &Waiting| waiting.until.saturating_duration_since(Instant::now()) / 2;
-            Instant::now() + entries.iter().map(half).fold(CHECK_TIME, Duration::min)
-        });
-        let (client, bus) = (self.client.clone(), self.bus.clone());
+            let until = Instant::now() + entries.iter().map(half).fold(CHECK_TIME, Duration::min);
+            check.spawn(check_exists(self.client.clone(), self.bus.clone(), until).with_current_subscriber());
+        }
+        let client = self.client.clone();
         let call = async move {
             let (entries, mut replies): (Vec<_>, Vec<_>) =
                 entries.into_iter().map(|waiting| (waiting.entry, waiting.reply)).unzip();
             // Nothing is sent to a bus that was missing. If it exists now, the entries are sent again.
             // Pinned in place here and boxed below, because moving the SDK's large futures costs more than the rest.
             let put = pin!(async { if is_missing { None } else { Some(call::put_events(&client, entries).await) } });
-            let check = pin!(async { Some(check_exists(&client, &bus, check_until?).await) });
             let ended = tokio::select! {
                 biased;
                 // Nobody waits for a reply any more.
                 _ = join_all(replies.iter_mut().map(oneshot::Sender::closed)) => (None, None),
-                ended = async { tokio::join!(put, check) } => ended,
+                (outcome, status) = async { tokio::join!(put, check.join_next()) } => (outcome, status.and_then(Result::ok)),
             };
             Call { replies, ended, was_idle }
         };

@@ -218,7 +218,7 @@ impl App {
 
 /// The bus `scalekit-events`, as it is after its check at start.
 pub async fn connect(client: aws_sdk_eventbridge::Client) -> Bus {
-    let status = check_exists(&client, "scalekit-events", Instant::now() + CHECK_TIME).await;
+    let status = check_exists(client.clone(), "scalekit-events".into(), Instant::now() + CHECK_TIME).await;
     Bus::new(client, "scalekit-events", at(NOW), &status)
 }
 
