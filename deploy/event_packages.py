@@ -55,7 +55,7 @@ def write(directory: Path) -> list[Path]:
 
 
 def npm(directory: Path) -> Path:
-    """Writes the package for npm, whose files get fixed times from `npm pack`."""
+    """Writes the package for npm, whose files get fixed times from `npm pack`, but not fixed permissions."""
     with TemporaryDirectory() as temporary:
         package = Path(temporary)
         manifest = json.loads((EVENTS / "npm" / "package.json").read_bytes())
@@ -69,6 +69,8 @@ def npm(directory: Path) -> Path:
         _run_node(_GENERATE_TYPESCRIPT, "--input", SCHEMA, "--output", package / "events.d.ts", "--bannerComment", "")
         shutil.copyfile(SCHEMA, package / SCHEMA.name)
         _copy_samples(package)
+        for path in package.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         _run_node(_NODE / "npm", "pack", package, "--pack-destination", directory, "--ignore-scripts", "--silent")
     return directory / NPM_FILE
 

@@ -311,7 +311,12 @@ def test_the_examples_of_the_readmes_run(javascript: Path, python: Path) -> None
 
 
 def test_every_package_is_the_same_each_time_and_comes_with_its_licence(built: Path, tmp_path: Path) -> None:
-    for path in event_packages.write(tmp_path):
+    umask = os.umask(0o077)
+    try:
+        paths = event_packages.write(tmp_path)
+    finally:
+        os.umask(umask)
+    for path in paths:
         assert path.read_bytes() == (built / path.name).read_bytes(), path.name
         if path.name == WHEEL_FILE:
             with zipfile.ZipFile(path) as archive:
