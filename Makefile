@@ -81,13 +81,17 @@ acceptance: .tools/emulator/.installed .tools/bindings/.installed $(if $(EMULATO
 dist/SHA256SUMS:
 	@$(MAKE) --no-print-directory release
 
+# The code generators for the packages for consumers. Node comes from the policy simulator.
+PACKAGING := .tools/bindings/.installed .tools/consumers/.installed
+
 # The tests of a release run both binaries. The binary for the other architecture runs under qemu.
-release: .tools/cargo-lambda/.installed .tools/emulator/.installed ## Build a release into dist/ and test it
+release: $(PACKAGING) .tools/cargo-lambda/.installed .tools/emulator/.installed ## Build a release into dist/ and test it
 	@$(WITH_CARGO_LAMBDA) $(EMULATOR_PYTHON) deploy/release.py
 	@$(MAKE) --no-print-directory test-release
 
-test-release: .tools/cargo-lambda/.installed .tools/emulator/.installed
+test-release: $(PACKAGING) .tools/cargo-lambda/.installed .tools/emulator/.installed
 	$(PYTEST) -rs tests/e2e/test_dist.py
+	$(PYTEST) -rs tests/e2e/test_packages.py --packages dist
 
 bench: .tools/cargo-lambda/.installed ## Measure the function's own work and the whole process, and draw the chart
 	$(WITH_CARGO_LAMBDA) cargo bench --locked --package benches

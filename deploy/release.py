@@ -1,5 +1,5 @@
-"""Writes a release to dist/: for each architecture a zip file that Lambda accepts and one with `scalekit-events`, and what comes
-with them.
+"""Writes a release to dist/: for each architecture a zip file that Lambda accepts and one with `scalekit-events`, the packages
+for consumers, and what comes with them.
 
 Everything is the same, byte for byte, for each build of a commit with the same toolchain, in any folder.
 """
@@ -12,12 +12,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 import zlib
 from pathlib import Path
 
 import dependencies
+import event_packages
 import package
+from archive import write_zip
 from dependencies import CLI, FUNCTION, ROOT, TARGETS, Crate, Program
 
 DIST = ROOT / "dist"
@@ -36,18 +37,10 @@ def cli_zip_name(architecture: str) -> str:
     return f"{CLI.name}-{VERSION}-linux-{architecture}.zip"
 
 
-def write_zip(path: Path, binary: bytes, third_party: str, name: str = "bootstrap") -> None:
-    """Writes a binary's zip file. Lambda requires the default name of the binary.
-
-    Times, permissions and the order of the files don't depend on the machine."""
+def write_program(path: Path, binary: bytes, third_party: str, name: str = "bootstrap") -> None:
+    """Writes a binary's zip file. Lambda requires the default name of the binary."""
     files = {name: binary, "LICENSE": (ROOT / "LICENSE").read_bytes(), "THIRD-PARTY.txt": third_party.encode()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for file, content in files.items():
-            entry = zipfile.ZipInfo(file, (1980, 1, 1, 0, 0, 0))
-            entry.create_system = 3  # Unix, whose permissions follow
-            entry.external_attr = (0o100755 if content is binary else 0o100644) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, content)
+    write_zip(path, files, executable=name)
 
 
 def _check_targets() -> None:
@@ -126,12 +119,13 @@ def main() -> None:
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
     for architecture in TARGETS:
-        write_zip(DIST / zip_name(architecture), binaries[FUNCTION, architecture], third_party[FUNCTION])
-        write_zip(DIST / cli_zip_name(architecture), binaries[CLI, architecture], third_party[CLI], CLI.name)
+        write_program(DIST / zip_name(architecture), binaries[FUNCTION, architecture], third_party[FUNCTION])
+        write_program(DIST / cli_zip_name(architecture), binaries[CLI, architecture], third_party[CLI], CLI.name)
     for program in crates:
         (DIST / f"{program.name}-{VERSION}.cdx.json").write_text(dependencies.sbom(crates[program]))
     (DIST / "THIRD-PARTY.txt").write_text(third_party[FUNCTION])
     package.write(DIST)
+    event_packages.write(DIST)
     for template in sorted((ROOT / "deploy").glob("*.yaml")):
         shutil.copyfile(template, DIST / template.name)
     sums = [f"{hashlib.sha256(it.read_bytes()).hexdigest()}  {it.name}\n" for it in sorted(DIST.iterdir())]

@@ -1,28 +1,6 @@
-//! Scalekit's webhook events as Rust types, for programs that receive the events from EventBridge.
+#![doc = include_str!("README.md")]
 //!
-//! The webhook function puts each event on the bus unchanged, as the `detail` of an EventBridge event.
-//! [`Detail`](detail::Detail) is the type of that `detail`. Combine it with a type for EventBridge's envelope, such as
-//! `EventBridgeEvent<Detail>` from the crate `aws_lambda_events`. [`Detail::typed_data`](detail::Detail::typed_data)
-//! reads the event's `data`, whose type depends on the event type.
-//!
-//! ```
-//! use scalekit_events::{catalogue::EventType, data::Data, detail::Detail};
-//!
-//! let detail: Detail = serde_json::from_str(
-//!     r#"{
-//!         "spec_version": "1", "id": "evt_1", "type": "organization.sso_enabled", "object": "Connection",
-//!         "environment_id": "env_1", "occurred_at": "2025-10-14T09:29:27Z",
-//!         "data": {"id": "conn_1", "organization_id": "org_1", "provider": null, "enabled": true}
-//!     }"#,
-//! )?;
-//! assert_eq!(detail.r#type, EventType::SsoEnabled);
-//! if let Some(Data::Connection(connection)) = detail.typed_data()? {
-//!     assert_eq!(connection.id, "conn_1");
-//!     assert_eq!(connection.enabled, Some(true));
-//!     assert_eq!(connection.provider, None);
-//! }
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! # Modules
 //!
 //! | module | contents |
 //! |---|---|

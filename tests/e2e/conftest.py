@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--endpoint-url", help="an emulator that runs already; without it, the tests start one")
     group.addoption("--run-name", help="a part of the name of everything that is created")
     group.addoption("--results", type=Path, help="the file that gets the result of each check")
+    parser.addoption("--packages", type=Path, help="the directory with the packages to test; without it, they are built")
     group.addoption("--quick", action="store_true", help=f"leave out checks that take over {QUICK_MINUTES} minutes")
 
 

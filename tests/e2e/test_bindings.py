@@ -44,22 +44,6 @@ for line in sys.stdin:
     print(json.dumps(made))
 """
 
-
-# Calls a handler with the input of each case, and writes what it returned.
-HANDLE = """
-import json, sys, traceback
-from handler import batch_handler, handler
-
-for line in sys.stdin:
-    case = json.loads(line)
-    try:
-        response = (handler if case["entry"] == "event" else batch_handler)(case["input"], None)
-        print("=>", json.dumps(response))
-    except Exception:
-        traceback.print_exc()
-        print("=> error")
-"""
-
 SORTABLE = """
 import json, sys
 from sortable import sortable
@@ -97,21 +81,21 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the bindings, which the command of the page generates, and the handlers of the pages."""
     directory = tmp_path_factory.mktemp("bindings")
     (directory / "scalekit.schema.json").symlink_to(EVENTS / "scalekit.schema.json")
-    [commands] = page.blocks(section("Python"), "sh")
+    [commands] = page.blocks(section("Generated Python"), "sh")
     install, generate = commands.split("\n", maxsplit=1)
     page.assert_pinned(install)
     page.shell(generate, directory=directory)
-    handler, test = page.blocks(section("Python"), "python")
+    [bindings] = page.blocks(section("Generated Python"), "python")
+    handler, _ = page.blocks(section("Python"), "python")
     [sortable] = page.blocks(section("Times that sort"), "python")
     [store] = page.blocks(section("Store in Python"), "python")
     [once] = page.blocks(section("Once in Python"), "python")
     for heading in ("Store in Python", "Once in Python"):
         [install] = page.blocks(section(heading), "sh")
         page.assert_pinned(install.rstrip())
-    files = {"handler": handler, "call": test, "sortable": sortable, "store": store, "once": once}
+    files = {"scalekit_events": bindings, "handler": handler, "sortable": sortable, "store": store, "once": once}
     for name, code in files.items():
         (directory / f"{name}.py").write_text(code)
-    (directory / "delivered").symlink_to(EVENTS / "delivered")
     return directory
 
 
@@ -185,17 +169,13 @@ def test_the_python_bindings_declare_types(directory: Path) -> None:
         directory,
         "from scalekit_events import OrganizationSsoEnabled as Detail\n"
         "for name in ('organization_id', 'display_name', 'data'):\n"
-        "    print(str(Detail.model_fields[name].annotation).replace('scalekit_events.', ''))",
+        "    print(str(Detail.model_fields[name].annotation).replace('scalekit_models.', ''))",
     )
     assert printed.splitlines() == ["str | None", "str | None", "Connection | None"]
 
 
 def test_the_python_handlers_handle_ignore_and_refuse_events(directory: Path) -> None:
-    consumers.assert_handles([page.BINDINGS / "python", "-c", HANDLE], directory, os.environ)
-
-
-def test_the_python_test_runs(directory: Path) -> None:
-    assert python(directory, "import call") == f"{LINES[EXAMPLE]}\n"
+    consumers.assert_handles([page.BINDINGS / "python", "-c", consumers.HANDLE_IN_PYTHON], directory, os.environ)
 
 
 def test_the_python_times_sort(directory: Path) -> None:

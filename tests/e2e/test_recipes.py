@@ -1,6 +1,6 @@
 """Tests the recipes for TypeScript and Go of the pages for consumers, and that linters and validators accept the documents.
 The commands and the examples are those of the pages. `test_bindings.py` tests the recipes for Python, and the crate's tests
-those for Rust."""
+those for Rust. `test_packages.py` tests the packages."""
 
 from __future__ import annotations
 
@@ -15,12 +15,9 @@ from typing import Any
 import pytest
 
 from support import consumers, page
-from support.consumers import DELIVERED, EXAMPLE, LINES, NOT_SORTABLE, SORTABLE as SORTED, TIMES, batch
-from support.harness import EVENTS, ROOT, TOOLS, Emulator
+from support.consumers import CONSUMERS, DELIVERED, EXAMPLE, LINES, NODE, NOT_SORTABLE, SORTABLE as SORTED, TIMES, batch
+from support.harness import EVENTS, ROOT, Emulator
 from support.page import section
-
-CONSUMERS = TOOLS / "consumers"
-NODE = TOOLS / "iam-simulate" / "bin" / "node"
 
 PINNED = json.loads((ROOT / "tests" / "tools" / "consumers" / "package.json").read_bytes())["dependencies"]
 
@@ -93,22 +90,6 @@ import { z } from "zod";
 const Event = z.fromJSONSchema(JSON.parse(readFileSync("scalekit.schema.json", "utf8")));
 const results = JSON.parse(readFileSync(0, "utf8")).map((event) => Event.safeParse(event));
 console.log(JSON.stringify(results.map((result) => result.data ?? null)));
-"""
-
-HANDLE = """
-import { createInterface } from "node:readline";
-import { batchHandler, handler } from "./handler.ts";
-
-for await (const line of createInterface({ input: process.stdin })) {
-  const { entry, input } = JSON.parse(line);
-  try {
-    const response = await (entry === "event" ? handler : batchHandler)(input);
-    console.log(`=> ${JSON.stringify(response ?? null)}`);
-  } catch (error) {
-    console.error(error);
-    console.log("=> error");
-  }
-}
 """
 
 SORTABLE = """
@@ -302,33 +283,25 @@ def test_ajv_accepts_the_schema_in_strict_mode_and_reports_one_error_for_one_mis
 @pytest.fixture(scope="module")
 def typescript(directory: Path) -> Path:
     """The project with the declarations and the handlers of the pages."""
-    generate, some = page.blocks(section("TypeScript"), "sh")
+    generate, some = page.blocks(section("Generated TypeScript"), "sh")
     install, declarations = generate.split("\n", maxsplit=1)
     assert_installed(install)
     run(declarations, directory)
     run(some, directory)
-    handler, test = page.blocks(section("TypeScript"), "ts")
+    [parse] = page.blocks(section("Generated TypeScript"), "ts")
+    handler, _ = page.blocks(section("TypeScript"), "ts")
+    handler = handler.replace('from "scalekit-events"', 'from "./parse.ts"')
     [sortable] = page.blocks(section("Times that sort"), "ts")
     [store] = page.blocks(section("Store in TypeScript"), "ts")
     [once] = page.blocks(section("Once in TypeScript"), "ts")
     for heading in ("Store in TypeScript", "Once in TypeScript"):
         [install] = page.blocks(section(heading), "sh")
         assert_installed(install)
-    (directory / "delivered").symlink_to(EVENTS / "delivered")
     (directory / "package.json").write_text('{"type": "module"}')
-    files = {"handler": handler, "test": test, "sortable": sortable, "store": store, "once": once}
+    files = {"parse": parse, "handler": handler, "sortable": sortable, "store": store, "once": once}
     for name, code in files.items():
         (directory / f"{name}.ts").write_text(code)
     return directory
-
-
-def type_check(directory: Path, *files: str) -> str:
-    """What TypeScript prints about the files: their errors."""
-    options = "--noEmit --strict --module esnext --moduleResolution bundler"
-    assert options.removeprefix("--noEmit ") in section("Validation with zod")
-    tsc = CONSUMERS / "node_modules" / "typescript" / "bin" / "tsc"
-    done = subprocess.run([NODE, tsc, *options.split(), *files], cwd=directory, capture_output=True, text=True)
-    return done.stdout
 
 
 def test_the_typescript_declarations_accept_every_event_and_no_wrong_json_types(typescript: Path) -> None:
@@ -345,31 +318,17 @@ def test_the_typescript_declarations_accept_every_event_and_no_wrong_json_types(
         lines.append(f"export const e{number}: ScalekitEvent = {json.dumps(event)};")
     (typescript / "deviations.ts").write_text("\n".join(lines))
     handler = (typescript / "handler.ts").read_text()
-    one_more = handler.replace("const HANDLED = {", 'const HANDLED = { "role.created": "RoleCreatedEvent",')
+    one_more = handler.replace("const HANDLED = [", 'const HANDLED = ["role.created", ')
     (typescript / "one-more.ts").write_text(one_more)
-    options = "--strict --module esnext --moduleResolution bundler"
-    assert options in section("TypeScript")
-    done = subprocess.run(
-        [NODE, CONSUMERS / "node_modules" / "typescript" / "bin" / "tsc", *options.split()]
-        + ["--noEmit", "--ignoreConfig", "--allowImportingTsExtensions", "--types", "node"]
-        + ["handler.ts", "sortable.ts", "store.ts", "once.ts", "events.ts", "deviations.ts", "wrong.ts", "one-more.ts"],
-        cwd=typescript,
-        capture_output=True,
-        text=True,
-    )
-    errors = re.findall(r"^(\S+)\(\d+,\d+\): error (TS\d+)", done.stdout, re.MULTILINE)
+    files = ["handler", "sortable", "store", "once", "events", "deviations", "wrong", "one-more"]
+    errors = consumers.type_check(typescript, *(f"{name}.ts" for name in files), types="node")
     # A value of another type, and a handled type that has no case.
-    assert sorted(errors) == [("one-more.ts", "TS1360"), ("wrong.ts", "TS2322")], done.stdout
+    assert errors == [("one-more.ts", "TS1360"), ("wrong.ts", "TS2322")]
 
 
 def test_the_typescript_handlers_handle_ignore_and_refuse_events(typescript: Path) -> None:
-    (typescript / "handle.mjs").write_text(HANDLE)
+    (typescript / "handle.mjs").write_text(consumers.HANDLE_IN_TYPESCRIPT)
     consumers.assert_handles([NODE, "handle.mjs"], typescript, os.environ)
-
-
-def test_the_typescript_test_runs(typescript: Path) -> None:
-    called = subprocess.run([NODE, "test.ts"], cwd=typescript, capture_output=True, text=True, check=True)
-    assert (called.stdout, called.stderr) == (f"{LINES[EXAMPLE]}\n", "")
 
 
 def test_the_typescript_times_sort(typescript: Path) -> None:

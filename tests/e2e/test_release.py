@@ -210,8 +210,8 @@ def test_every_crate_comes_with_its_licence(crates: list[Crate]) -> None:
 
 
 def test_the_zip_file_is_the_same_each_time(tmp_path: Path) -> None:
-    release.write_zip(tmp_path / "1.zip", b"binary", "licences")
-    release.write_zip(tmp_path / "2.zip", b"binary", "licences")
+    release.write_program(tmp_path / "1.zip", b"binary", "licences")
+    release.write_program(tmp_path / "2.zip", b"binary", "licences")
     content = (tmp_path / "1.zip").read_bytes()
     assert content == (tmp_path / "2.zip").read_bytes()
 

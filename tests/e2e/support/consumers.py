@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.harness import EVENTS, Emulator
+from support.harness import EVENTS, TOOLS, Emulator
+from support.page import section
+
+CONSUMERS = TOOLS / "consumers"
+NODE = TOOLS / "iam-simulate" / "bin" / "node"
 
 DELIVERED: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_bytes()) for path in sorted((EVENTS / "delivered").iterdir())
@@ -26,6 +31,37 @@ HANDLED = {"organization.sso_enabled": "live", "organization.directory.user_dele
 
 ERROR = "error"
 SUCCESS: dict[str, Any] = {"batchItemFailures": []}
+
+# The programs that run the handlers of the page: see `assert_handles`.
+HANDLE_IN_TYPESCRIPT = """
+import { createInterface } from "node:readline";
+import { batchHandler, handler } from "./handler.ts";
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { entry, input } = JSON.parse(line);
+  try {
+    const response = await (entry === "event" ? handler : batchHandler)(input);
+    console.log(`=> ${JSON.stringify(response ?? null)}`);
+  } catch (error) {
+    console.error(error);
+    console.log("=> error");
+  }
+}
+"""
+
+HANDLE_IN_PYTHON = """
+import json, sys, traceback
+from handler import batch_handler, handler
+
+for line in sys.stdin:
+    case = json.loads(line)
+    try:
+        response = (handler if case["entry"] == "event" else batch_handler)(case["input"], None)
+        print("=>", json.dumps(response))
+    except Exception:
+        traceback.print_exc()
+        print("=> error")
+"""
 
 # The order of these times is that of the instants.
 TIMES = [
@@ -173,3 +209,15 @@ def create_tables(emulator: Emulator) -> None:
             AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
             KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         )
+
+
+def type_check(directory: Path, *files: str, types: str = "") -> list[tuple[str, str]]:
+    """The errors that TypeScript finds with the options of the page: for each one, the file and the code."""
+    options = "--strict --module esnext --moduleResolution bundler"
+    assert options in section("TypeScript")
+    tsc = CONSUMERS / "node_modules" / "typescript" / "bin" / "tsc"
+    command = [NODE, tsc, *options.split(), "--noEmit", "--ignoreConfig", "--allowImportingTsExtensions"]
+    done = subprocess.run([*command, "--types", types, *files], cwd=directory, capture_output=True, text=True)
+    errors = re.findall(r"^(\S+)\(\d+,\d+\): error (TS\d+)", done.stdout, re.MULTILINE)
+    assert errors or done.returncode == 0, done.stdout
+    return sorted(errors)
