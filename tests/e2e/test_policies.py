@@ -68,12 +68,11 @@ ORGANIZATION = "o-a1b2c3d4e5"
 OTHER_BUS = f"arn:aws:events:{REGION}:{CONSUMER_ACCOUNT}:event-bus/central"
 
 # The parameters that the calls below depend on.
-NEW = {"EventSource": "auth.example"}
+NEW = {"EventSource": "auth.example", "Tracing": "Active"}
 EXISTING = {
     "ExistingEventBus": "shared",
     "ExistingSecretArn": f"{SECRET}-AbCdEf",
     "ExistingSecretKeyArn": KEY,
-    "Tracing": "PassThrough",
 }
 PARTIAL_ARN = {"ExistingSecretArn": SECRET}
 MEMBER = EXISTING | {"ExistingSecretArn": f"{SECRET}-AbCdEf:SCALEKIT_WEBHOOK_SECRET::"}

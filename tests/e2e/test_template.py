@@ -20,13 +20,12 @@ from support.harness import ROOT
 # A stack that has everything that is optional, and one that has nothing of it.
 READ = read_template()
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-FULL = Template(READ, SilenceHours="24", AlarmEmail="operator@example.com")
+FULL = Template(READ, SilenceHours="24", AlarmEmail="operator@example.com", Tracing="Active")
 KEYED = Template(READ, KmsKeyArn=KEY)
 LEAN = Template(
     READ,
     ExistingEventBus="shared",
     ArchiveDays="0",
-    Tracing="PassThrough",
     NothingForwardedThreshold="0",
     FloodThreshold="0",
 )
