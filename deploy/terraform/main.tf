@@ -38,6 +38,7 @@ locals {
     NothingForwardedThreshold = var.nothing_forwarded_threshold
     SilenceHours              = var.silence_hours
     FloodThreshold            = var.flood_threshold
+    DocumentationUrl          = var.documentation_url
     KmsKeyArn                 = var.kms_key_arn
     PermissionsBoundaryArn    = var.permissions_boundary_arn
     RolePath                  = var.role_path

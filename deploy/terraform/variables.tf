@@ -181,6 +181,12 @@ variable "flood_threshold" {
   default     = null
 }
 
+variable "documentation_url" {
+  description = "The template's parameter DocumentationUrl."
+  type        = string
+  default     = null
+}
+
 variable "kms_key_arn" {
   description = "The template's parameter KmsKeyArn."
   type        = string

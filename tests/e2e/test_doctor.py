@@ -83,7 +83,7 @@ def test_a_deployment_without_consumers(stack: Stack, emulator: Emulator, releas
     findings = doctor(emulator, stack)
     assert doubtful(findings) == ALWAYS | {"code": "skipped", "rules": "warning"}
     assert findings["secret"]["text"].startswith("it is set, for ")
-    assert findings["alarm-topic"]["runbook"] == "docs/operations.md#alarms"
+    assert findings["alarm-topic"]["runbook"] == "scalekit-eventbridge/docs/operations.md#alarms"
 
 
 def test_the_code_is_that_of_the_release(stack: Stack, emulator: Emulator, release: Release, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_what_is_broken_is_found(stack: Stack, emulator: Emulator) -> None:
         "state": "warning",
         "text": "it is on: it was slow",
         "action": "Follow its section of the runbook",
-        "runbook": "docs/operations.md#slow",
+        "runbook": "scalekit-eventbridge/docs/operations.md#slow",
     }
 
     emulator.client("events").delete_event_bus(Name="scalekit")

@@ -20,8 +20,11 @@ from support.harness import ROOT
 # A stack that has everything that is optional, and one that has nothing of it.
 READ = read_template()
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-FULL = Template(READ, SilenceHours="24", AlarmEmail="operator@example.com", Tracing="Active")
-KEYED = Template(READ, KmsKeyArn=KEY)
+DOCUMENTATION = "https://example.com/scalekit-eventbridge/blob/v0.1.0"
+FULL = Template(
+    READ, SilenceHours="24", AlarmEmail="operator@example.com", Tracing="Active", DocumentationUrl=DOCUMENTATION
+)
+KEYED = Template(READ, KmsKeyArn=KEY, DocumentationUrl=DOCUMENTATION)
 LEAN = Template(
     READ,
     ExistingEventBus="shared",
@@ -238,7 +241,7 @@ def test_an_alarm_names_its_runbook(name: str) -> None:
     anchor = name.removesuffix("Alarm").lower()
     description = ALARMS[name].properties["AlarmDescription"]
     sentences, _, runbook = description.rpartition(" Runbook: ")
-    assert sentences.endswith(".") and runbook == f"docs/operations.md#{anchor}"
+    assert sentences.endswith(".") and runbook == f"{DOCUMENTATION}/docs/operations.md#{anchor}"
 
     headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
     anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
@@ -297,6 +300,13 @@ def test_every_parameter_of_the_dashboard_is_described_and_has_no_default() -> N
     """So the command has to pass each of them."""
     for parameter in read_template(DASHBOARD)["Parameters"].values():
         assert parameter["Description"].endswith(".") and "Default" not in parameter
+
+
+def test_the_url_of_the_dashboard_is_known_in_every_public_partition() -> None:
+    source = (ROOT / "src" / "partition.rs").read_text()
+    partitions = set(re.findall(r'^    \("[a-z-]*", "(aws[a-z-]*)"', source, re.MULTILINE))
+    consoles = read_template(DASHBOARD)["Mappings"]["Partition"]
+    assert consoles.keys() == {it for it in partitions if not it.startswith("aws-iso")} > {"aws"}
 
 
 @pytest.mark.parametrize("template", [FULL, LEAN, KEYED], ids=["full", "lean", "keyed"])
