@@ -82,6 +82,7 @@ resource "aws_cloudformation_stack" "scalekit" {
   name         = var.stack_name
   template_url = "https://${data.aws_s3_bucket.release.bucket_regional_domain_name}/${aws_s3_object.template.key}"
   capabilities = ["CAPABILITY_IAM"]
+  tags         = var.tags
 
   parameters = merge(
     { for name, value in local.parameters : name => tostring(value) if value != null },
