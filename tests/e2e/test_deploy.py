@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from support import figures
+from support.cloudformation import DASHBOARD, read_template
 from support.deploy import Release, Stack, command, signing_secret
 from support.function import envelope
 from support.harness import CARGO_LAMBDA, DEVELOPMENT, EVENTS, ROOT, Answer
@@ -310,8 +311,17 @@ def drain_dead_letters(stack: Stack) -> None:
 
 
 @releases
-def test_the_dashboard_is_deployed_by_the_command_of_the_stack(stack: Stack, target: Target, expect: Expect) -> None:
-    shell(stack.outputs["DashboardCommand"], target.endpoint)
+def test_the_dashboard_is_deployed_by_the_command_of_the_stack(
+    stack: Stack, target: Target, directory: Path, expect: Expect
+) -> None:
+    script = stack.outputs["DashboardCommand"]
+    if not target.is_aws:
+        supported = directory / "dashboard.json"
+        supported.write_text(json.dumps(target.supported(read_template(DASHBOARD))))
+        path = str(DASHBOARD.relative_to(ROOT))
+        assert script.count(path) == 1
+        script = script.replace(path, str(supported))
+    shell(script, target.endpoint)
 
     cloudwatch = target.client("cloudwatch")
     dashboard = cloudwatch.get_dashboard(DashboardName=f"{stack.name}-{target.region}")

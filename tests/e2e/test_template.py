@@ -414,12 +414,33 @@ INSIGHTS_WORDS = {
 }
 
 
-@pytest.mark.parametrize("title", titles("log"))
-def test_a_query_uses_fields_that_are_logged(title: str, lines: dict[str, list[Line]]) -> None:
-    logged = [PLATFORM_REPORT, *(line for situation in lines.values() for line in situation)]
-    source, query = widget(title)["query"].split(" | ", 1)
-    assert source == f"SOURCE '{FULL.outputs['LogGroupName']}'"
+def queries() -> dict[str, str]:
+    """The queries of the dashboard's widgets and the saved ones, by their names."""
+    found = {}
+    for title in titles("log"):
+        source, found[title] = widget(title)["query"].split(" | ", 1)
+        assert source == f"SOURCE '{FULL.outputs['LogGroupName']}'"
+    return found | saved_queries()
 
+
+def saved_queries() -> dict[str, str]:
+    saved = dashboard(FULL).of_type("AWS::Logs::QueryDefinition").values()
+    assert all(it["LogGroupNames"] == [FULL.outputs["LogGroupName"]] for it in saved)
+    assert all(it["Name"].startswith(f"{STACK}/") for it in saved)
+    return {it["Name"].removeprefix(f"{STACK}/"): it["QueryString"] for it in saved}
+
+
+def test_the_page_has_the_saved_queries() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [section] = re.findall(r"^### Queries\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    documented = re.findall(r"^\*\*([^*]+)\*\*: [^\n]+\n\n```\n(.*?)\n```$", section, re.MULTILINE | re.DOTALL)
+    assert dict(documented) == saved_queries() and len(documented) > 2
+
+
+@pytest.mark.parametrize("name", queries())
+def test_a_query_uses_fields_that_are_logged(name: str, lines: dict[str, list[Line]]) -> None:
+    logged = [PLATFORM_REPORT, *(line for situation in lines.values() for line in situation)]
+    query = queries()[name]
     aliases = set(re.findall(r"\bas (\w+)", query))
     names = set(re.findall(r"@?[A-Za-z_][\w.]*", re.sub(r"'[^']*'|\b\d\w*", "", query)))
     names -= INSIGHTS_WORDS | aliases | {"@timestamp"}
