@@ -3,6 +3,8 @@ and as an operator of the deployed stack. `make acceptance` runs them in an AWS 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import secrets
@@ -367,6 +369,8 @@ def test_a_release_is_upgraded_and_rolled_back_with_events_parked_in_between(
 
     with stack.subscription("organization.created") as queue, quick_retries(stack):
         old = stack.configuration()
+        checksum = hashlib.sha256(released.zip.read_bytes()).digest()
+        expect("the checksum of the code that runs", old["CodeSha256"], base64.b64encode(checksum).decode())
         upgraded = parked_until(lambda name: next_release.upgrade(name, monitoring_minutes=0), queue)
         new = upgraded.configuration()
         expect("the version after the upgrade", upgraded.outputs["Version"], "9.9.9")
