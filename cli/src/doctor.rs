@@ -24,7 +24,7 @@ use http::Uri;
 
 use self::{
     checksums::Checksums,
-    deployment::Deployment,
+    deployment::{Deployment, REPOSITORY},
     finding::{Finding, State},
 };
 use crate::{
@@ -65,12 +65,14 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments, format: Format) -> Result<ExitCode, Box<dyn Error>> {
     let checksums = arguments.checksums.as_deref().map(Checksums::read).transpose()?;
     let aws = Aws::load().await?;
-    let findings = match Deployment::read(&aws, &arguments.stack).await {
-        Ok(deployment) => check(&deployment, arguments, checksums.as_ref()).await,
-        Err(finding) => vec![*finding],
+    let (findings, documentation) = match Deployment::read(&aws, &arguments.stack).await {
+        Ok(deployment) => {
+            (check(&deployment, arguments, checksums.as_ref()).await, deployment.documentation().to_owned())
+        }
+        Err(finding) => (vec![*finding], REPOSITORY.to_owned()),
     };
     for finding in &findings {
-        finding.print(format)?;
+        finding.print(format, &documentation)?;
     }
     let count = |state| findings.iter().filter(|finding| finding.state == state).count();
     let (broken, doubtful) = (count(State::Broken), count(State::Warning) + count(State::Unknown));

@@ -38,6 +38,7 @@ locals {
     NothingForwardedThreshold = var.nothing_forwarded_threshold
     SilenceHours              = var.silence_hours
     FloodThreshold            = var.flood_threshold
+    DocumentationUrl          = var.documentation_url
     KmsKeyArn                 = var.kms_key_arn
     PermissionsBoundaryArn    = var.permissions_boundary_arn
     RolePath                  = var.role_path
@@ -81,6 +82,7 @@ resource "aws_cloudformation_stack" "scalekit" {
   name         = var.stack_name
   template_url = "https://${data.aws_s3_bucket.release.bucket_regional_domain_name}/${aws_s3_object.template.key}"
   capabilities = ["CAPABILITY_IAM"]
+  tags         = var.tags
 
   parameters = merge(
     { for name, value in local.parameters : name => tostring(value) if value != null },

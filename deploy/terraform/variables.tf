@@ -4,6 +4,12 @@ variable "stack_name" {
   default     = "scalekit"
 }
 
+variable "tags" {
+  description = "The tags of the stack. CloudFormation adds them to every resource that supports tags."
+  type        = map(string)
+  default     = {}
+}
+
 variable "bucket" {
   description = "The S3 bucket, in the stack's region, that the zip file and the template are uploaded to."
   type        = string
@@ -178,6 +184,12 @@ variable "silence_hours" {
 variable "flood_threshold" {
   description = "The template's parameter FloodThreshold."
   type        = number
+  default     = null
+}
+
+variable "documentation_url" {
+  description = "The template's parameter DocumentationUrl."
+  type        = string
   default     = null
 }
 

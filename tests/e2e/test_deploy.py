@@ -3,6 +3,8 @@ and as an operator of the deployed stack. `make acceptance` runs them in an AWS 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import secrets
@@ -20,6 +22,7 @@ from typing import Any
 import pytest
 
 from support import figures
+from support.cloudformation import DASHBOARD, read_template
 from support.deploy import Release, Stack, command, signing_secret
 from support.function import envelope
 from support.harness import CARGO_LAMBDA, DEVELOPMENT, EVENTS, ROOT, Answer
@@ -310,8 +313,17 @@ def drain_dead_letters(stack: Stack) -> None:
 
 
 @releases
-def test_the_dashboard_is_deployed_by_the_command_of_the_stack(stack: Stack, target: Target, expect: Expect) -> None:
-    shell(stack.outputs["DashboardCommand"], target.endpoint)
+def test_the_dashboard_is_deployed_by_the_command_of_the_stack(
+    stack: Stack, target: Target, directory: Path, expect: Expect
+) -> None:
+    script = stack.outputs["DashboardCommand"]
+    if not target.is_aws:
+        supported = directory / "dashboard.json"
+        supported.write_text(json.dumps(target.supported(read_template(DASHBOARD))))
+        path = str(DASHBOARD.relative_to(ROOT))
+        assert script.count(path) == 1
+        script = script.replace(path, str(supported))
+    shell(script, target.endpoint)
 
     cloudwatch = target.client("cloudwatch")
     dashboard = cloudwatch.get_dashboard(DashboardName=f"{stack.name}-{target.region}")
@@ -357,6 +369,8 @@ def test_a_release_is_upgraded_and_rolled_back_with_events_parked_in_between(
 
     with stack.subscription("organization.created") as queue, quick_retries(stack):
         old = stack.configuration()
+        checksum = hashlib.sha256(released.zip.read_bytes()).digest()
+        expect("the checksum of the code that runs", old["CodeSha256"], base64.b64encode(checksum).decode())
         upgraded = parked_until(lambda name: next_release.upgrade(name, monitoring_minutes=0), queue)
         new = upgraded.configuration()
         expect("the version after the upgrade", upgraded.outputs["Version"], "9.9.9")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -173,30 +174,47 @@ def test_the_texts_about_the_secret_are_those_of_the_function() -> None:
         assert part.strip(" :") in sources, part
 
 
+def costs() -> dict[str, list[str]]:
+    """The rows of both tables, by their first cell."""
+    return {row[0]: row for row in rows(section(OPERATIONS, "## Cost")) if row[0] != "**total**"}
+
+
+@pytest.mark.parametrize("table", [0, 1])
+def test_a_total_is_the_sum_of_the_rows_above_it(table: int) -> None:
+    """The rows below it are about other parameters, or about failures."""
+    [*_, text] = section(OPERATIONS, "## Cost").split("| for each ")[: table + 2]
+    amounts = [re.findall(r"\$([\d.]+)", row[2]) for row in rows(f"| for each {text}")]
+    [total] = [number for number, row in enumerate(rows(f"| for each {text}")) if row[0] == "**total**"]
+    assert all(len(it) == 1 for it in amounts[: total + 1]) and len(amounts) > total + 1
+    assert sum(Decimal(amount) for [amount] in amounts[:total]) == Decimal(amounts[total][0])
+
+
 def test_the_cost_of_alarms_and_metrics_follows_from_the_template() -> None:
-    [alarms] = [row for row in rows(section(OPERATIONS, "## Cost")) if row[0] == "alarms"]
-    [metrics] = [row for row in rows(section(OPERATIONS, "## Cost")) if row[0] == "metrics"]
     default = Template(read_template())
-    key = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-    full = Template(read_template(), SilenceHours="24", KmsKeyArn=key)
 
     def watched(template: Template) -> int:
         """CloudWatch charges for each metric that an alarm evaluates."""
         alarms = template.of_type("AWS::CloudWatch::Alarm").values()
         return sum(sum("MetricStat" in it for it in alarm.get("Metrics", [])) or 1 for alarm in alarms)
 
-    count = len(default.of_type("AWS::CloudWatch::Alarm"))
-    assert alarms[1].startswith(f"{count} alarms with the default parameters × $0.10")
-    assert alarms[2] == f"${watched(default) * 0.10:.2f} to ${watched(full) * 0.10:.2f}"
+    alarms = costs()["alarms"]
+    assert alarms[1].startswith(f"{len(default.of_type('AWS::CloudWatch::Alarm'))} alarms × $0.10")
+    assert alarms[2] == f"${watched(default) * 0.10:.2f}"
+    key = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    full = Template(read_template(), SilenceHours="24", KmsKeyArn=key)
+    optional = costs()["`Silence`; with `KmsKeyArn`, `BusDeadLetters`"]
+    assert optional[2] == f"+ $0.10 to ${(watched(full) - watched(default)) * 0.10:.2f}"
 
     filters = [it["MetricTransformations"][0] for it in default.of_type("AWS::Logs::MetricFilter").values()]
     always = {"Forwarded", "Duration"} | {it["MetricName"] for it in filters if "DefaultValue" in it}
-    single = sum("Dimensions" not in it for it in filters)
-    codes = re.findall(r"\| 4\d\d \| `([a-z-]+)` \|", ANSWERS.read_text())
-    most = single + len(set(codes))
-    assert f"{len(always)} in a stack without failures, at most {most} ({single}, " in metrics[1]
-    assert f"each of the {len(set(codes))} codes of refusals" in metrics[1]
-    assert metrics[2] == f"${len(always) * 0.30:.2f} to ${most * 0.30:.2f}"
+    metrics = costs()["metrics"]
+    assert metrics[1].startswith(f"{len(always)} in a month without failures × $0.30")
+    assert metrics[2] == f"${len(always) * 0.30:.2f}"
+    single = sum("Dimensions" not in it for it in filters) - len(always)
+    codes = set(re.findall(r"\| 4\d\d \| `([a-z-]+)` \|", ANSWERS.read_text()))
+    others = costs()["other metrics, in a month with failures"]
+    assert others[1].startswith(f"at most {single + len(codes)} ({single}, and one for each of the {len(codes)} codes")
+    assert others[2] == f"+ $0.00 to ${(single + len(codes)) * 0.30:.2f}"
 
 
 TARGET = """# The target

@@ -7,16 +7,22 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from test_deploy import (
+    test_a_refused_delivery_goes_to_the_dead_letter_queue_and_a_redrive_forwards_it as is_redriven,
+)
+from test_deploy import test_a_signed_delivery_reaches_the_target_of_a_rule as reaches_a_rule
+from test_deploy import test_an_event_is_parked_while_the_bus_is_unavailable as is_parked
 
 from support import function
 from support.deploy import Release, Stack, signing_secret
 from support.harness import Emulator, program
+from support.report import Expect
 from support.target import Target
 
 SECRET = signing_secret()
@@ -53,11 +59,11 @@ Finding = dict[str, Any]
 
 
 def doctor(emulator: Emulator, stack: Stack, *arguments: str | Path, **variables: str) -> dict[str, Finding]:
-    """The findings by link."""
+    """The findings by link. The exit status is that of the worst one."""
     # The emulator also has function URLs without names of their own.
     url = f"{emulator.url}/_aws/lambda-url/{urlsplit(stack.outputs['WebhookUrl']).netloc.partition('.')[0]}/"
     done = subprocess.run(
-        [program(), "doctor", "scalekit", "--json", "--url", url, *arguments],
+        [program(), "doctor", stack.name, "--json", "--url", url, *arguments],
         env=os.environ | {"AWS_ENDPOINT_URL": emulator.url} | variables,
         capture_output=True,
         text=True,
@@ -83,7 +89,7 @@ def test_a_deployment_without_consumers(stack: Stack, emulator: Emulator, releas
     findings = doctor(emulator, stack)
     assert doubtful(findings) == ALWAYS | {"code": "skipped", "rules": "warning"}
     assert findings["secret"]["text"].startswith("it is set, for ")
-    assert findings["alarm-topic"]["runbook"] == "docs/operations.md#alarms"
+    assert findings["alarm-topic"]["runbook"] == "scalekit-eventbridge/docs/operations.md#alarms"
 
 
 def test_the_code_is_that_of_the_release(stack: Stack, emulator: Emulator, release: Release, tmp_path: Path) -> None:
@@ -148,7 +154,7 @@ def test_what_is_broken_is_found(stack: Stack, emulator: Emulator) -> None:
         "state": "warning",
         "text": "it is on: it was slow",
         "action": "Follow its section of the runbook",
-        "runbook": "docs/operations.md#slow",
+        "runbook": "scalekit-eventbridge/docs/operations.md#slow",
     }
 
     emulator.client("events").delete_event_bus(Name="scalekit")
@@ -156,3 +162,55 @@ def test_what_is_broken_is_found(stack: Stack, emulator: Emulator) -> None:
     functions.delete_function(FunctionName=stack.outputs["FunctionName"])
     findings = doctor(emulator, stack)
     assert (findings["function"]["state"], findings["url"]["state"]) == ("broken", "broken")
+
+
+def store_only(secret: str) -> Callable[[Stack], None]:
+    """Without the previous version, which would be accepted for another 24 hours."""
+
+    def store(stack: Stack) -> None:
+        stack.set_secret(secret)
+        stack.revoke_previous_secret()
+
+    return store
+
+
+# What is broken, one after the other; the check of the acceptance that fails, and what its report says; and the link that
+# doctor finds broken.
+BROKEN: list[tuple[str, Callable[[Stack], Any], Callable[[Stack, str, Expect], None], str, str]] = [
+    (
+        "the dead-letter queue is deleted",
+        lambda stack: stack.queues.delete_queue(QueueUrl=stack.outputs["DeadLetterQueueUrl"]),
+        *(is_redriven, "NonExistentQueue", "dead-letter-queue"),
+    ),
+    (
+        "the parking queue is deleted",
+        lambda stack: stack.queues.delete_queue(QueueUrl=stack.outputs["ParkingQueueUrl"]),
+        *(is_parked, "NonExistentQueue", "parking-queue"),
+    ),
+    ("another secret is stored", store_only(signing_secret()), reaches_a_rule, "expected 200, but saw 401", "sample"),
+    ("the secret is unusable", store_only("whsec_unusable"), reaches_a_rule, "expected 200, but saw 503", "secret"),
+    (
+        "the URL is deleted",
+        lambda stack: stack.functions.delete_function_url_config(FunctionName=stack.outputs["FunctionName"]),
+        *(reaches_a_rule, "expected 200, but saw 404", "url"),
+    ),
+    (
+        "the bus is deleted",
+        lambda stack: stack.target.client("events").delete_event_bus(Name=stack.outputs["EventBusName"]),
+        *(reaches_a_rule, "ResourceNotFoundException", "bus"),
+    ),
+]
+
+
+def test_the_acceptance_and_doctor_find_the_same_broken_links(emulator: Emulator, release: Release, expect: Expect) -> None:
+    stack = release.deploy("broken")
+    store_only(SECRET)(stack)
+    reaches_a_rule(stack, SECRET, expect)
+    assert doubtful(doctor(emulator, stack, "--send")).keys() <= ALWAYS.keys() | {"code", "rules"}
+
+    for what, break_it, check, problem, link in BROKEN:
+        break_it(stack)
+        with pytest.raises(Exception, match=problem):
+            check(stack, SECRET, expect)
+        findings = doctor(emulator, stack, *(("--send",) if link == "sample" else ()), WEBHOOK_SECRET=SECRET)
+        assert findings[link]["state"] == "broken", (what, findings)

@@ -202,6 +202,14 @@ def test_the_log_of_the_bus_leaves_the_events_out() -> None:
     }
 
 
+def test_the_log_of_the_bus_is_delivered_by_deliveries_that_are_created_one_after_the_other() -> None:
+    """CloudWatch Logs rejects one while another one for the same destination is being created."""
+    resources = read_template(ROOT / "deploy" / "bus-log.yaml")["Resources"]
+    deliveries = {name: it for name, it in resources.items() if it["Type"] == "AWS::Logs::Delivery"}
+    assert len(deliveries) == 3
+    assert [it.get("DependsOn") for it in deliveries.values()] == [None, *deliveries][:3]
+
+
 # The properties that are names which the template chooses, by type of resource.
 NAMES = {
     "AWS::Events::EventBus": "Name",
@@ -323,6 +331,11 @@ def test_every_parameter_is_described_and_grouped() -> None:
         ("ConsumerOrganizationId", ["", "o-a1b2c3d4e5"], ["a1b2c3d4e5", "o-*", "*"]),
         ("ConsumerAccountIds", ["", "123456789012", "123456789012, 210987654321"], ["*", "12345678901", f"{ACCOUNT};"]),
         ("KmsKeyArn", ["", KEY], ["alias/scalekit", KEY.replace("key/", "alias/"), KEY.rpartition("/")[2]]),
+        (
+            "DocumentationUrl",
+            ["scalekit-eventbridge", "https://github.com/acme/scalekit-eventbridge/blob/v0.1.0"],
+            ["", "docs", "http://example.com", "https://example.com/", "https://example.com/a b"],
+        ),
         ("AlarmTopicArn", ["", TOPIC], ["alarms", f"{TOPIC}:1234", TOPIC.replace("sns", "sqs")]),
         ("PermissionsBoundaryArn", ["", BOUNDARY, "arn:aws:iam::aws:policy/PowerUserAccess"], ["boundary", "*"]),
         ("RolePath", ["/", "/teams/", "/teams/identity/"], ["", "teams", "/teams", "//", "/a b/"]),

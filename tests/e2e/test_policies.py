@@ -68,12 +68,11 @@ ORGANIZATION = "o-a1b2c3d4e5"
 OTHER_BUS = f"arn:aws:events:{REGION}:{CONSUMER_ACCOUNT}:event-bus/central"
 
 # The parameters that the calls below depend on.
-NEW = {"EventSource": "auth.example"}
+NEW = {"EventSource": "auth.example", "Tracing": "Active"}
 EXISTING = {
     "ExistingEventBus": "shared",
     "ExistingSecretArn": f"{SECRET}-AbCdEf",
     "ExistingSecretKeyArn": KEY,
-    "Tracing": "PassThrough",
 }
 PARTIAL_ARN = {"ExistingSecretArn": SECRET}
 MEMBER = EXISTING | {"ExistingSecretArn": f"{SECRET}-AbCdEf:SCALEKIT_WEBHOOK_SECRET::"}
@@ -263,6 +262,7 @@ ALLOWED_IN_A_RUN = [
     of_run("replay", "events:StartReplay", in_region("events", f"replay/{RUN}-replay")),
     of_run("try a pattern", "events:TestEventPattern", "*"),
     of_run("try a filter", "logs:TestMetricFilter", "*"),
+    of_run("save a query", "logs:PutQueryDefinition", "*"),
     of_run("simulate a policy", "iam:SimulateCustomPolicy", "*"),
     of_run("receive an event", "sqs:ReceiveMessage", in_region("sqs", f"{RUN}-subscription-1")),
     of_run("redrive", "sqs:StartMessageMoveTask", in_region("sqs", f"{RUN}-main-DeadLetterQueue-X")),

@@ -17,6 +17,7 @@ import dependencies
 import package
 import pytest
 import release
+import yaml
 from dependencies import CLI, FUNCTION, Crate, Program
 
 from support.cloudformation import read_template
@@ -59,6 +60,18 @@ def test_the_function_is_the_only_binary_of_its_workspace() -> None:
     described = json.loads(subprocess.check_output(command, cwd=ROOT, text=True))
     targets = [target for package in described["packages"] for target in package["targets"]]
     assert [target["name"] for target in targets if "bin" in target["kind"]] == [FUNCTION.name]
+
+
+def test_dependabot_updates_everything_that_has_a_lock_file() -> None:
+    """The links in tests/tools are to folders that are updated anyway."""
+    updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+    updated = {it["package-ecosystem"]: set(it.get("directories", [it.get("directory")])) for it in updates}
+    for ecosystem, patterns in {
+        "cargo": ["Cargo.lock", "*/Cargo.lock"],
+        "npm": ["deploy/*/package-lock.json", "tests/tools/*/package-lock.json"],
+    }.items():
+        folders = {it.resolve().parent.relative_to(ROOT) for pattern in patterns for it in ROOT.glob(pattern)}
+        assert updated[ecosystem] == {f"/{it}".removesuffix(".") for it in folders}
 
 
 def test_both_programs_have_the_version_of_the_release() -> None:

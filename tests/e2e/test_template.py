@@ -20,13 +20,15 @@ from support.harness import ROOT
 # A stack that has everything that is optional, and one that has nothing of it.
 READ = read_template()
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-FULL = Template(READ, SilenceHours="24", AlarmEmail="operator@example.com")
-KEYED = Template(READ, KmsKeyArn=KEY)
+DOCUMENTATION = "https://example.com/scalekit-eventbridge/blob/v0.1.0"
+FULL = Template(
+    READ, SilenceHours="24", AlarmEmail="operator@example.com", Tracing="Active", DocumentationUrl=DOCUMENTATION
+)
+KEYED = Template(READ, KmsKeyArn=KEY, DocumentationUrl=DOCUMENTATION)
 LEAN = Template(
     READ,
     ExistingEventBus="shared",
     ArchiveDays="0",
-    Tracing="PassThrough",
     NothingForwardedThreshold="0",
     FloodThreshold="0",
 )
@@ -239,7 +241,7 @@ def test_an_alarm_names_its_runbook(name: str) -> None:
     anchor = name.removesuffix("Alarm").lower()
     description = ALARMS[name].properties["AlarmDescription"]
     sentences, _, runbook = description.rpartition(" Runbook: ")
-    assert sentences.endswith(".") and runbook == f"docs/operations.md#{anchor}"
+    assert sentences.endswith(".") and runbook == f"{DOCUMENTATION}/docs/operations.md#{anchor}"
 
     headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
     anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
@@ -298,6 +300,13 @@ def test_every_parameter_of_the_dashboard_is_described_and_has_no_default() -> N
     """So the command has to pass each of them."""
     for parameter in read_template(DASHBOARD)["Parameters"].values():
         assert parameter["Description"].endswith(".") and "Default" not in parameter
+
+
+def test_the_url_of_the_dashboard_is_known_in_every_public_partition() -> None:
+    source = (ROOT / "src" / "partition.rs").read_text()
+    partitions = set(re.findall(r'^    \("[a-z-]*", "(aws[a-z-]*)"', source, re.MULTILINE))
+    consoles = read_template(DASHBOARD)["Mappings"]["Partition"]
+    assert consoles.keys() == {it for it in partitions if not it.startswith("aws-iso")} > {"aws"}
 
 
 @pytest.mark.parametrize("template", [FULL, LEAN, KEYED], ids=["full", "lean", "keyed"])
@@ -405,12 +414,33 @@ INSIGHTS_WORDS = {
 }
 
 
-@pytest.mark.parametrize("title", titles("log"))
-def test_a_query_uses_fields_that_are_logged(title: str, lines: dict[str, list[Line]]) -> None:
-    logged = [PLATFORM_REPORT, *(line for situation in lines.values() for line in situation)]
-    source, query = widget(title)["query"].split(" | ", 1)
-    assert source == f"SOURCE '{FULL.outputs['LogGroupName']}'"
+def queries() -> dict[str, str]:
+    """The queries of the dashboard's widgets and the saved ones, by their names."""
+    found = {}
+    for title in titles("log"):
+        source, found[title] = widget(title)["query"].split(" | ", 1)
+        assert source == f"SOURCE '{FULL.outputs['LogGroupName']}'"
+    return found | saved_queries()
 
+
+def saved_queries() -> dict[str, str]:
+    saved = dashboard(FULL).of_type("AWS::Logs::QueryDefinition").values()
+    assert all(it["LogGroupNames"] == [FULL.outputs["LogGroupName"]] for it in saved)
+    assert all(it["Name"].startswith(f"{STACK}/") for it in saved)
+    return {it["Name"].removeprefix(f"{STACK}/"): it["QueryString"] for it in saved}
+
+
+def test_the_page_has_the_saved_queries() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    [section] = re.findall(r"^### Queries\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    documented = re.findall(r"^\*\*([^*]+)\*\*: [^\n]+\n\n```\n(.*?)\n```$", section, re.MULTILINE | re.DOTALL)
+    assert dict(documented) == saved_queries() and len(documented) > 2
+
+
+@pytest.mark.parametrize("name", queries())
+def test_a_query_uses_fields_that_are_logged(name: str, lines: dict[str, list[Line]]) -> None:
+    logged = [PLATFORM_REPORT, *(line for situation in lines.values() for line in situation)]
+    query = queries()[name]
     aliases = set(re.findall(r"\bas (\w+)", query))
     names = set(re.findall(r"@?[A-Za-z_][\w.]*", re.sub(r"'[^']*'|\b\d\w*", "", query)))
     names -= INSIGHTS_WORDS | aliases | {"@timestamp"}

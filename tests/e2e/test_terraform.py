@@ -41,7 +41,7 @@ def test_every_parameter_is_an_optional_input(module: dict[str, Any]) -> None:
     variables = {name: it for block in module["variables.tf"]["variable"] for name, it in block.items()}
     required = {name for name, it in variables.items() if "default" not in it}
     assert required == {"bucket", "zip", "zip_sha256", "template"}
-    inputs = {name: it for name, it in variables.items() if name not in required | {"stack_name"}}
+    inputs = {name: it for name, it in variables.items() if name not in required | {"stack_name", "tags"}}
     assert inputs.keys() == {variable(name) for name in PARAMETERS}
     for name, parameter in PARAMETERS.items():
         declared = inputs[variable(name)]
@@ -57,6 +57,11 @@ def test_every_input_is_passed_as_its_parameter(module: dict[str, Any]) -> None:
     for name, value in passed.items():
         used = set(re.findall(r"\bvar\.(\w+)", value))
         assert used == {variable(name)}, name
+
+
+def test_the_stack_has_the_tags(module: dict[str, Any]) -> None:
+    [stack] = [it["aws_cloudformation_stack"] for it in module["main.tf"]["resource"] if "aws_cloudformation_stack" in it]
+    assert stack["scalekit"]["tags"] == ["${var.tags}"]
 
 
 def test_the_checksum_is_compared_before_the_upload(module: dict[str, Any]) -> None:

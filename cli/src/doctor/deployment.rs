@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::finding::Finding;
 use crate::aws::{Aws, Reader, Service};
 
+/// The repository that contains the documentation.
+pub(super) const REPOSITORY: &str = "scalekit-eventbridge";
+
 /// The outputs that every stack of the template has.
 const OUTPUTS: [&str; 8] = [
     "WebhookUrl",
@@ -79,6 +82,11 @@ impl<'a> Deployment<'a> {
     /// A parameter. It is empty if the stack doesn't have it.
     pub(super) fn parameter(&self, name: &str) -> &str {
         self.parameters.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    /// The URL of the documentation, or the name of the repository that contains it.
+    pub(super) fn documentation(&self) -> &str {
+        Some(self.parameter("DocumentationUrl")).filter(|url| !url.is_empty()).unwrap_or(REPOSITORY)
     }
 
     /// A parameter that is a number.

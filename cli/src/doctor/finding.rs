@@ -62,7 +62,8 @@ impl Finding {
         Self { advice: Some((what.into(), page.into())), ..self }
     }
 
-    pub(super) fn print(&self, format: Format) -> io::Result<()> {
+    /// Prints the finding. The page that explains it is in this documentation.
+    pub(super) fn print(&self, format: Format, documentation: &str) -> io::Result<()> {
         let (style, state) = match self.state {
             State::Ok => (GOOD, "ok"),
             State::Warning => (DOUBTFUL, "warning"),
@@ -70,7 +71,8 @@ impl Finding {
             State::Unknown => (DOUBTFUL, "unknown"),
             State::Skipped => (FAINT, "skipped"),
         };
-        let (action, page) = self.advice.as_ref().map_or((None, None), |(action, page)| (Some(action), Some(page)));
+        let advice = self.advice.as_ref().map(|(action, page)| (action, format!("{documentation}/{page}")));
+        let (action, page) = advice.unzip();
         let cells = [
             (style, format!("{state:7}").into()),
             (PLAIN, format!("{:21}", self.link).into()),
@@ -78,8 +80,8 @@ impl Finding {
         ];
         let value = json!({"link": self.link, "state": state, "text": self.text, "action": action, "runbook": page});
         format.print(&cells, &value)?;
-        match (format, &self.advice) {
-            (Format::Text, Some((action, page))) => {
+        match (format, action, page) {
+            (Format::Text, Some(action), Some(page)) => {
                 terminal::line(&[(PLAIN, "       ".into()), (FAINT, format!("→ {action}. See {page}").into())])
             }
             _ => Ok(()),

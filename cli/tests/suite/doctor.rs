@@ -53,7 +53,7 @@ fn stack(status: &str, changes: &[(&str, &str)]) -> String {
     let mut parameters =
         BTreeMap::from([("DrainConcurrency", "5"), ("EventSource", "scalekit"), ("Ingress", "FunctionUrl")]);
     for (name, value) in changes {
-        if outputs.contains_key(name) || name.ends_with("Url") {
+        if outputs.contains_key(name) || name.ends_with("QueueUrl") {
             outputs.insert(name, (*value).to_owned());
         } else {
             parameters.insert(name, value);
@@ -187,7 +187,11 @@ fn doctor_on(stub: &Stub, arguments: &[&str]) -> (i32, Vec<[String; 4]>) {
     }
     let findings = text(&output.stdout).lines().map(|line| {
         let finding: Value = serde_json::from_str(line).unwrap();
-        ["link", "state", "text", "runbook"].map(|name| finding[name].as_str().unwrap_or_default().to_owned())
+        let [link, state, text, runbook] =
+            ["link", "state", "text", "runbook"].map(|name| finding[name].as_str().unwrap_or_default());
+        let page = runbook.strip_prefix("scalekit-eventbridge/").unwrap_or_default();
+        assert_eq!(page.is_empty(), runbook.is_empty(), "{runbook} should be in the repository");
+        [link, state, text, page].map(str::to_owned)
     });
     (output.status.code().unwrap(), findings.collect())
 }
@@ -859,19 +863,16 @@ fn only_one_unsigned_post_and_reads_are_sent() {
 #[test]
 fn the_text_says_what_to_do() {
     let mut answers = healthy();
-    answers.insert(
-        "DescribeAlarms".to_owned(),
-        (
-            200,
-            json!({"MetricAlarms": [alarm("scalekit-Faults", "ALARM")]})
-                .to_string()
-                .replace("a reason", "\\u001b[2Jforged\\nok"),
-        ),
-    );
+    let alarms = json!({"MetricAlarms": [alarm("scalekit-Faults", "ALARM")]}).to_string();
+    let documentation = ("DocumentationUrl", "https://example.com/blob/v0.1.0");
+    answers.extend([
+        ("DescribeStacks".to_owned(), (200, stack("UPDATE_COMPLETE", &[documentation]))),
+        ("DescribeAlarms".to_owned(), (200, alarms.replace("a reason", "\\u001b[2Jforged\\nok"))),
+    ]);
     let stub = start(answers);
     let output = program_on(&stub).args(["doctor", "scalekit"]).output().unwrap();
 
-    let expected = "warning  alarm Faults           it is on: \\u{1b}[2Jforged\\u{a}ok\n         → Follow its section of the runbook. See docs/operations.md#faults\n";
+    let expected = "warning  alarm Faults           it is on: \\u{1b}[2Jforged\\u{a}ok\n         → Follow its section of the runbook. See https://example.com/blob/v0.1.0/docs/operations.md#faults\n";
     assert!(text(&output.stdout).contains(expected), "{}", text(&output.stdout));
     assert_eq!(text(&output.stderr), "Broken: 0. Needs attention, or couldn't be checked: 1.\n");
     assert_eq!(output.status.code(), Some(3));

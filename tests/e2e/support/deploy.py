@@ -78,10 +78,7 @@ class Sam:
             *("--parameter-overrides", f"Architecture={self._target.architecture}"),
         )
         template = build / "template.yaml"
-        deployable = read_template(template)
-        for name in self._target.unsupported_resources:
-            deployable["Resources"].pop(name, None)
-        template.write_text(json.dumps(deployable))  # JSON is YAML
+        template.write_text(json.dumps(self._target.supported(read_template(template))))  # JSON is YAML
         return template
 
     def deploy(self, template: Path, stack: str, **parameters: str) -> Stack:
@@ -134,9 +131,7 @@ class Release:
         directory = directory / f"release-{version}"
         directory.mkdir()
         for path in package.write(directory):
-            template = json.loads(path.read_text())
-            for name in target.unsupported_resources:
-                template["Resources"].pop(name, None)
+            template = target.supported(json.loads(path.read_text()))
             path.write_text(package.serialize(template).replace(f'"{release.VERSION}"', f'"{version}"'))
         written = cls(target, directory, target.architecture, version)
         release.write_zip(written.zip, binary, f"The licences of version {version}\n")

@@ -20,9 +20,10 @@ TAG = "scalekit-eventbridge:acceptance"
 # The emulator runs functions as processes on this machine, so they must be built for its architecture.
 ARCHITECTURE = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]
 
-# What the emulator doesn't support: archives, and alarms on math expressions. Parameters turn the first two off.
+# What the emulator doesn't support: archives, alarms on math expressions, and saved queries. Parameters turn the first two
+# off.
 _UNSUPPORTED_PARAMETERS = {"ArchiveDays": "0", "NothingForwardedThreshold": "0"}
-_UNSUPPORTED_RESOURCES = {"NotInvokedAlarm"}
+_UNSUPPORTED_RESOURCES = {"NotInvokedAlarm", "AttentionQuery", "ForwardedQuery", "VersionsQuery"}
 
 
 class Target:
@@ -41,6 +42,11 @@ class Target:
         self.unsupported_resources = set() if self.is_aws else _UNSUPPORTED_RESOURCES
         # The architecture of the stacks that don't test the other one.
         self.architecture = "arm64" if self.is_aws else ARCHITECTURE
+
+    def supported(self, template: dict[str, Any]) -> dict[str, Any]:
+        """The template without the resources that the target doesn't support."""
+        resources = {name: it for name, it in template["Resources"].items() if name not in self.unsupported_resources}
+        return template | {"Resources": resources}
 
     def client(self, service: str) -> Any:
         retries = {"mode": "adaptive", "max_attempts": 10} if self.is_aws else {}
