@@ -19,7 +19,7 @@ WITH_CARGO_LAMBDA := PATH='$(CURDIR)/.tools/cargo-lambda/bin':"$$PATH"
 export PYTHONDONTWRITEBYTECODE := 1
 
 # The steps of a target run one after the other, and those that fail fastest come first. Only the tools are installed in
-# parallel, for the demo also with the compilation.
+# parallel: for the demo, the compilation runs at the same time.
 ifeq ($(filter installed local,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
@@ -132,10 +132,11 @@ install_node_packages = cp tests/tools/$(1)/package*.json '.tools/$(1)/' && cd '
 	&& PATH="$$PWD/bin:$$PWD/../iam-simulate/bin:$$PATH" npm_config_cache="$$PWD/.npm" npm ci --ignore-scripts --no-audit --no-fund \
 		--no-update-notifier --loglevel=error > npm.log || { cat npm.log; exit 1; }
 
-# The demo would compile the function too, but without showing Cargo's progress.
+# The demo would compile the function too, but without showing Cargo's progress. Cargo counts its own jobs: make allows
+# only as many as the tools need.
 build: prerequisites
 	@[ -e target/debug/scalekit-eventbridge ] || echo 'Compiling the function, which takes several minutes the first time' >&2
-	@cargo build --locked
+	@MAKEFLAGS= cargo build --locked
 
 prerequisites:
 	@command -v cargo > /dev/null || $(call missing,Rust $(RUST_VERSION) or newer; install it with rustup)

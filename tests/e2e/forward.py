@@ -46,7 +46,8 @@ def post(url: str, value: Any) -> Response:
     except urllib.error.HTTPError as error:
         return Response(str(error.code))
     except (OSError, HTTPException) as error:
-        return Response(str(getattr(error, "reason", error)) or type(error).__name__)
+        reason = getattr(error, "reason", error)
+        return Response(getattr(reason, "strerror", None) or str(reason) or type(error).__name__)
     result = parsed(body)
     error = result.get("errorType") if isinstance(result, dict) and "errorMessage" in result else None
     if error := error or headers.get("X-Amz-Function-Error"):

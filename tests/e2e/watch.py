@@ -163,19 +163,22 @@ class Input:
 def usage(stack: Stack) -> str:
     function = stack.function
     post = "" if function.port == PORT else f" --post {function.url}"
-    notice = f"\nPort {PORT} is in use, so the function listens at another one, which `send` needs to know.\n" if post else ""
-    invoke = f"{CARGO_LAMBDA.relative_to(ROOT)} lambda invoke --invoke-address {HOST} --invoke-port {function.port}"
+    notice = f"\nPort {PORT} is in use, so the function listens at another one, which `send` needs.\n" if post else ""
+    invoke = f"{CARGO_LAMBDA.relative_to(ROOT)} lambda invoke"
     return f"""{notice}
-The function is running at {function.url}, and the emulator with the bus at {stack.emulator.url}.
-The function restarts when you edit a file in src/ or events/src/. To send it an event, run one of these commands in the
-project's folder, in another terminal:
+The function is running at {function.url}, and the emulator with the bus
+at {stack.emulator.url}. The function restarts when you edit a file in
+src/ or events/src/. To send it an event, run one of these commands in another
+terminal, in the project's folder (docs/tools.md: how to install the first one):
 
   scalekit-events send organization.sso_enabled{post}
 
-  {invoke} --data-file {EXAMPLE.relative_to(ROOT)}
+  {invoke} \\
+    --invoke-address {HOST} --invoke-port {function.port} \\
+    --data-file {EXAMPLE.relative_to(ROOT)}
 
-The function's log and the events that arrive appear below. To send an event again, type its id (evt_...) and press Enter.
-Press Ctrl-C to stop.
+Its log and the events that arrive (→) appear below. To send an event again, type
+its id (evt_...) and press Enter. Press Ctrl-C to stop.
 """
 
 
