@@ -14,10 +14,11 @@ from demo import row
 from support.harness import Emulator
 from support.terminal import BAD, FAINT, GOOD, printable, printable_json, styled
 
-# A consumer has as long as a function behind a queue usually has.
+# Long enough for a local runtime that has to start the function first.
 TIMEOUT_SECONDS = 60
 
-# Few seconds, so that nobody waits long for a retry. While a consumer runs, nothing else receives its messages.
+# Short, so that a retry comes soon. A message can't become visible while the consumer handles it, because only this process
+# receives messages, one batch after the other.
 VISIBILITY_TIMEOUT_SECONDS = 5
 MAX_RECEIVE_COUNT = 5
 
@@ -26,7 +27,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Response:
-    """The response to an invocation: its status, what else is to be said about it, and whether the invocation failed."""
+    """The response to an invocation in words, its body, and whether the invocation failed."""
 
     words: str
     body: bytes = b""
@@ -37,22 +38,27 @@ class Response:
 
 
 def post(url: str, value: Any) -> Response:
-    """Invokes a consumer with JSON. A local Lambda runtime responds with 200 to an invocation that failed, too, and tells in a
-    header or in the body that it did."""
+    """Invokes a consumer with JSON. A local Lambda runtime reports a function's error in the status, a header or the body."""
     request = urllib.request.Request(url, json.dumps(value).encode(), {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            status, headers, body = str(response.status), response.headers, response.read()
-    except urllib.error.HTTPError as error:
-        return Response(str(error.code))
-    except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        return Response(getattr(reason, "strerror", None) or str(reason) or type(error).__name__)
+        with _opened(request) as response:
+            status, error, body = response.status, response.headers.get("X-Amz-Function-Error"), response.read()
+    except (OSError, HTTPException, ValueError) as failure:  # ValueError: the host is not a valid name
+        reason = getattr(failure, "reason", failure)
+        return Response(getattr(reason, "strerror", None) or str(reason) or type(reason).__name__)
     result = parsed(body)
-    error = result.get("errorType") if isinstance(result, dict) and "errorMessage" in result else None
-    if error := error or headers.get("X-Amz-Function-Error"):
-        return Response(f"{status}, but the function failed: {error}")
-    return Response(status, body, failed=False)
+    if isinstance(result, dict) and "errorMessage" in result:
+        error = result.get("errorType") or error
+    if error:
+        return Response(f"{status}, function error: {error}")
+    return Response(str(status), body, failed=not 200 <= status < 300)
+
+
+def _opened(request: urllib.request.Request) -> Any:
+    try:
+        return urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as response:
+        return response
 
 
 def parsed(body: bytes) -> Any:

@@ -93,7 +93,7 @@ def check_url(text: str) -> None:
     try:
         url = urlsplit(text)
         is_valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-        is_valid = is_valid and not any(c.isspace() or not c.isprintable() for c in text)
+        is_valid = is_valid and text.isascii() and text.isprintable() and " " not in text
     except ValueError:
         is_valid = False
     if not is_valid:
