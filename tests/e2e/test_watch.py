@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import secrets
 import shutil
 import signal
@@ -28,6 +29,7 @@ from support.consumers import DELIVERED
 from support.harness import CARGO_LAMBDA, HOST, ROOT, Emulator, free_port, is_free, program
 
 WATCH = ROOT / "tests" / "e2e" / "watch.py"
+TOOLS = ("cargo-lambda", "emulator")
 PATTERN = '{"source":["scalekit"],"$or":[{"detail-type":[{"prefix":"role."}]},{"detail":{"data":{"active":[false]}}}]}'
 
 
@@ -326,15 +328,34 @@ def test_a_valid_pattern_is_accepted(pattern: str) -> None:
     assert options.Options.read({"PATTERN": pattern}).pattern == pattern
 
 
-def test_an_invalid_option_is_reported_before_anything_is_installed(tmp_path: Path) -> None:
-    for name in ("Makefile", "Cargo.toml", "tests/e2e/options.py"):
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What `make` needs of a clone in which nothing is installed or built."""
+    for name in ("Makefile", "Cargo.toml", "tests/e2e/options.py", *(f"tests/tools/{tool}.txt" for tool in TOOLS)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    before = sorted(tmp_path.rglob("*"))
-    made = subprocess.run(["make", "watch", "PATTERN={"], cwd=tmp_path, capture_output=True, text=True)
+    return tmp_path
+
+
+def make(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs `make` as if it wasn't run by `make test`."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(["make", *arguments], cwd=folder, env=variables, capture_output=True, text=True)
+
+
+def test_an_invalid_option_is_reported_before_anything_is_installed(clone: Path) -> None:
+    before = sorted(clone.rglob("*"))
+    made = make("watch", "PATTERN={", folder=clone)
     assert made.returncode == 2
     assert made.stderr.startswith("PATTERN is not JSON: ")
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted(clone.rglob("*")) == before
+
+
+@pytest.mark.parametrize("target", ["demo", "watch"])
+def test_only_the_tools_of_a_local_run_are_installed(target: str, clone: Path) -> None:
+    made = make("--dry-run", target, folder=clone)
+    assert made.returncode == 0, made.stderr
+    assert set(re.findall(r"Installing (\S+) into", made.stdout)) == set(TOOLS)
 
 
 def test_a_pattern_that_only_the_emulator_refuses_is_reported(tmp_path: Path) -> None:
