@@ -19,23 +19,31 @@ WITH_CARGO_LAMBDA := PATH='$(CURDIR)/.tools/cargo-lambda/bin':"$$PATH"
 export PYTHONDONTWRITEBYTECODE := 1
 
 # The steps of a target run one after the other, and those that fail fastest come first. Only the tools are installed in
-# parallel.
-ifneq ($(MAKECMDGOALS),installed)
+# parallel: for the demo, the compilation runs at the same time.
+ifeq ($(filter installed local,$(MAKECMDGOALS)),)
 .NOTPARALLEL:
 endif
 .DELETE_ON_ERROR:
-.PHONY: help demo watch test rust acceptance release test-release bench events schemas tools installed build prerequisites clean
+.PHONY: help demo watch local test rust acceptance release test-release bench events schemas tools installed build prerequisites clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F '|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
-demo: tools build ## Send every sample event through the function to a local bus, and show what arrives
+demo: prerequisites ## Send every sample event through the function to a local bus, and show what arrives
+	@$(MAKE) --no-print-directory --jobs=2 local
 	@$(EMULATOR_PYTHON) tests/e2e/demo.py
 
 # $(value …) keeps the $ in a pattern with `$or`.
 watch: override export PATTERN := $(value PATTERN)
-watch: tools build ## Run the function and a local bus until Ctrl-C, and show the events: PATTERN=… FORWARD=URL JSON=1
+watch: override export FORWARD := $(value FORWARD)
+watch: prerequisites ## Run the function and a local bus until Ctrl-C, and show the events: PATTERN=… FORWARD=URL BATCH=10 JSON=1 LOG=1
+	@$(PYTHON) tests/e2e/options.py
+	@$(MAKE) --no-print-directory --jobs=2 local
 	@$(EMULATOR_PYTHON) tests/e2e/watch.py
+
+# What the demo needs: two of the tools, and the function.
+local: build .tools/cargo-lambda/.installed .tools/emulator/.installed
+	@:
 
 # The packages that have tests and documentation in Rust. The benchmarks have neither.
 PACKAGES := -p scalekit-eventbridge -p scalekit-events -p test-support
@@ -128,10 +136,11 @@ install_node_packages = cp tests/tools/$(1)/package*.json '.tools/$(1)/' && cd '
 	&& PATH="$$PWD/bin:$$PWD/../iam-simulate/bin:$$PATH" npm_config_cache="$$PWD/.npm" npm ci --ignore-scripts --no-audit --no-fund \
 		--no-update-notifier --loglevel=error > npm.log || { cat npm.log; exit 1; }
 
-# The demo would compile the function too, but without showing Cargo's progress.
+# The demo would compile the function too, but without showing Cargo's progress. Cargo counts its own jobs: make allows
+# only as many as the tools need.
 build: prerequisites
-	@echo 'Compiling the function, which takes several minutes the first time' >&2
-	@cargo build --locked
+	@[ -e target/debug/scalekit-eventbridge ] || echo 'Compiling the function, which takes several minutes the first time' >&2
+	@MAKEFLAGS= cargo build --locked
 
 prerequisites:
 	@command -v cargo > /dev/null || $(call missing,Rust $(RUST_VERSION) or newer; install it with rustup)

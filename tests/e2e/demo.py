@@ -134,7 +134,7 @@ def canonical(value: Any) -> str:
 def row(event: dict[str, Any]) -> tuple[str, str, str]:
     """The cells of an event's last three columns."""
     detail = event["detail"]
-    return event["detail-type"], detail["id"], detail.get("organization_id", "-")
+    return event["detail-type"], str(detail.get("id") or "-"), str(detail.get("organization_id") or "-")
 
 
 class Table:

@@ -25,7 +25,7 @@ import release
 from botocore.exceptions import WaiterError
 
 from support.cloudformation import read_template
-from support.harness import CARGO_LAMBDA, ROOT, TOOLS, Answer, Failure
+from support.harness import CARGO_LAMBDA, ROOT, TOOLS, Answer, Failure, signature
 from support.page import blocks, section, shell
 from support.target import Target
 
@@ -33,13 +33,6 @@ from support.target import Target
 def signing_secret() -> str:
     """A new random signing secret, in the format of Scalekit's dashboard."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-
-
-def signature(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """The Standard Webhooks signature. It is implemented here again, independently of the function's own code."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    content = f"{webhook_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
 
 
 def command(line: str, name: str) -> dict[str, str]:

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from support.cloudformation import ACCOUNT, REGION
-from support.deploy import signature
-from support.harness import DEVELOPMENT, EVENTS, HOST, executable
+from support.harness import DEVELOPMENT, EVENTS, HOST, executable, signature
 
 Event = dict[str, Any]
 Line = dict[str, Any]
