@@ -45,7 +45,7 @@ def of_type(template: dict[str, Any], type: str) -> list[dict[str, Any]]:
 
 def test_the_stack_has_everything_of_the_release(template: dict[str, Any]) -> None:
     packaged = package.package()
-    for section in ("Resources", "Outputs", "Conditions"):
+    for section in ("Resources", "Outputs", "Conditions", "Mappings", "Rules"):
         assert packaged[section].keys() <= template[section].keys()
     for name in ("ParkingQueue", "DeadLetterQueue"):
         assert template["Resources"][name] == packaged["Resources"][name]
