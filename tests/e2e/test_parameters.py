@@ -294,6 +294,13 @@ def test_a_domain_name_belongs_to_the_api_in_use(ingress: str) -> None:
     assert record["AliasTarget"]["DNSName"] == template.outputs["DomainNameTarget"]
 
 
+def test_an_http_api_takes_every_path() -> None:
+    """Under a domain name with a path, a request without a slash at its end doesn't match the route `POST /`."""
+    template = Template(READ, **HTTP_API)
+    assert template.resources["HttpApiRoute"].properties["RouteKey"] == "$default"
+    assert template.resources["HttpApiPermission"].properties["SourceArn"].endswith("/*/$default")
+
+
 def test_a_rest_api_has_one_method_which_validates_nothing() -> None:
     template = expand("rest-api")
     definition = template.resources["RestApi"].properties["Body"]
