@@ -3,6 +3,7 @@ checkov check the result, which contains only what the stack would have."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -328,6 +329,15 @@ def test_the_first_list_of_addresses_and_each_switch_make_a_new_deployment(
     template = Template(READ, **REST_API, **parameters)
     assert template.of_type("AWS::ApiGateway::Deployment").keys() == {deployment}
     assert template.resources["RestApiStage"].properties["DeploymentId"] == f"{STACK}-{deployment}-1A2B3C4D5E6F"
+
+
+def test_another_definition_of_the_rest_api_gets_new_deployments() -> None:
+    """An upgrade would otherwise leave the old definition in force. If only the first of these differs, give the
+    deployments new logical ids, and then change both."""
+    definition = json.dumps(READ["Resources"]["RestApi"]["Properties"], sort_keys=True)
+    deployments = {name for name, it in READ["Resources"].items() if it["Type"] == "AWS::ApiGateway::Deployment"}
+    assert hashlib.sha256(definition.encode()).hexdigest()[:12] == "5ebab5fb010f"
+    assert deployments == {"RestApiOpenDeployment", "RestApiRestrictedDeploymentA", "RestApiRestrictedDeploymentB"}
 
 
 def test_the_stage_changes_with_the_default_endpoint() -> None:
