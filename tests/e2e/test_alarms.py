@@ -133,9 +133,8 @@ class Deployment:
     def answer_by_api(self, status: int, response_type: str = "-", method: str = "POST") -> None:
         """A line of the API's access log. It has a response type if the response is the API's own."""
         values = {"status": str(status), "error.responseType": response_type, "httpMethod": method}
-        self._access_log.append(
-            {name: values.get(variable.removeprefix("$context."), "-") for name, variable in self._access_log_format.items()}
-        )
+        variables = self._access_log_format.items()
+        self._access_log.append({name: values.get(it.removeprefix("$context."), "-") for name, it in variables})
 
     def minute(self, *events: Any) -> None:
         """A minute in which these events come, in which parked events are tried again, and after which the alarms are
@@ -143,7 +142,8 @@ class Deployment:
         for event in events:
             self.deliver(event)
         self._drain()
-        logs = {self._template.outputs["LogGroupName"]: self._log, self._template.outputs.get("ApiLogGroupName"): self._access_log}
+        outputs = self._template.outputs
+        logs = {outputs["LogGroupName"]: self._log, outputs.get("ApiLogGroupName"): self._access_log}
         for filter in self._filters:
             for measured, value in filter.data(logs[filter.properties["LogGroupName"]]):
                 self._metrics.add(measured, self._minute, value)

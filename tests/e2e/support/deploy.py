@@ -413,7 +413,14 @@ class Stack:
 
     def function_log(self) -> list[str]:
         """The lines of the function's log, including those that the Lambda platform writes."""
-        pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=self.resources["FunctionLogs"])
+        return self._log("FunctionLogs")
+
+    def access_log(self) -> list[dict[str, str]]:
+        """The lines of the API's access log."""
+        return [json.loads(line) for line in self._log("ApiLogs")]
+
+    def _log(self, group: str) -> list[str]:
+        pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=self.resources[group])
         return [event["message"].rstrip() for page in pages for event in page["events"]]
 
     def delete(self) -> None:
