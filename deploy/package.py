@@ -66,42 +66,29 @@ def package(*, function_url: bool = True) -> dict[str, Any]:
 
 def _without_function_url(template: dict[str, Any]) -> dict[str, Any]:
     """The template for regions that don't have `AWS::Lambda::Url`: CloudFormation rejects a template with an unknown
-    type, even if no such resource is created. In the returned template, the endpoint is always an HTTP API."""
+    type, even if no such resource is created. In the returned template, the endpoint is an HTTP API or a REST API."""
     without = copy.deepcopy(template)
     without["Parameters"]["Ingress"] |= {
-        "Description": "The kind of endpoint that Scalekit posts to. This template has no function URL.",
+        "Description": (
+            "The kind of endpoint that Scalekit posts to. RestApi can have a firewall. This template has no function URL."
+        ),
         "Default": "HttpApi",
-        "AllowedValues": ["HttpApi"],
+        "AllowedValues": ["HttpApi", "RestApi"],
     }
-    # The conditions that compare `Ingress` with a value, and their results.
-    decided = {
-        name: condition["Fn::Equals"][1] == "HttpApi"
-        for name, condition in template["Conditions"].items()
-        if condition.get("Fn::Equals", [None])[0] == {"Ref": "Ingress"}
-    }
+    never = "HasFunctionUrl"
 
     def resolve(value: Any) -> Any:
         if isinstance(value, list):
             return [resolve(item) for item in value]
         if not isinstance(value, dict):
             return value
-        if "Fn::If" in value and value["Fn::If"][0] in decided:
-            condition, then, otherwise = value["Fn::If"]
-            return resolve(then if decided[condition] else otherwise)
+        if "Fn::If" in value and value["Fn::If"][0] == never:
+            return resolve(value["Fn::If"][2])
         return {name: resolve(item) for name, item in value.items()}
 
     for section in ("Resources", "Outputs"):
-        items = {name: it for name, it in without[section].items() if decided.get(it.get("Condition"), True)}
-        for item in items.values():
-            if item.get("Condition") in decided:
-                del item["Condition"]
-        without[section] = resolve(items)
-    # Possibly nothing refers to the parameter `Ingress` anymore. cfn-lint would report that (W2001).
-    without["Metadata"]["cfn-lint"] = {"config": {"ignore_checks": ["W2001"]}}
-    conditions_json = json.dumps(without["Conditions"])
-    for name in decided:
-        if json.dumps({"Condition": name}) not in conditions_json:
-            del without["Conditions"][name]
+        without[section] = resolve({name: it for name, it in without[section].items() if it.get("Condition") != never})
+    del without["Conditions"][never]
     return without
 
 

@@ -15,7 +15,16 @@ locals {
   parameters = {
     Architecture              = var.architecture
     Ingress                   = var.ingress
-    HttpApiRequestsPerSecond  = var.http_api_requests_per_second
+    ApiRequestsPerSecond      = var.api_requests_per_second
+    DomainName                = var.domain_name
+    CertificateArn            = var.certificate_arn
+    HostedZoneId              = var.hosted_zone_id
+    BasePath                  = var.base_path
+    DefaultEndpoint           = var.default_endpoint
+    WebAclArn                 = var.web_acl_arn
+    AllowedSourceIps          = var.allowed_source_ips == null ? null : join(",", var.allowed_source_ips)
+    RestApiDeployment         = var.rest_api_deployment
+    ApiGatewayLogRole         = var.api_gateway_log_role
     ExistingSecretArn         = var.existing_secret_arn
     ExistingSecretKeyArn      = var.existing_secret_key_arn
     WebhookToleranceSeconds   = var.webhook_tolerance_seconds

@@ -49,9 +49,63 @@ variable "ingress" {
   default     = null
 }
 
-variable "http_api_requests_per_second" {
-  description = "The template's parameter HttpApiRequestsPerSecond."
+variable "api_requests_per_second" {
+  description = "The template's parameter ApiRequestsPerSecond."
   type        = number
+  default     = null
+}
+
+variable "domain_name" {
+  description = "The template's parameter DomainName."
+  type        = string
+  default     = null
+}
+
+variable "certificate_arn" {
+  description = "The template's parameter CertificateArn."
+  type        = string
+  default     = null
+}
+
+variable "hosted_zone_id" {
+  description = "The template's parameter HostedZoneId."
+  type        = string
+  default     = null
+}
+
+variable "base_path" {
+  description = "The template's parameter BasePath."
+  type        = string
+  default     = null
+}
+
+variable "default_endpoint" {
+  description = "The template's parameter DefaultEndpoint."
+  type        = string
+  default     = null
+}
+
+variable "web_acl_arn" {
+  description = "The template's parameter WebAclArn."
+  type        = string
+  default     = null
+}
+
+variable "allowed_source_ips" {
+  description = "The template's parameter AllowedSourceIps."
+  type        = list(string)
+  default     = null
+}
+
+variable "rest_api_deployment" {
+  description = "The template's parameter RestApiDeployment."
+  type        = string
+  default     = null
+}
+
+variable "api_gateway_log_role" {
+  description = "The template's parameter ApiGatewayLogRole."
+  type        = string
   default     = null
 }
 

@@ -33,12 +33,25 @@ from support.function import (
 
 FLOOD_THRESHOLD = 20
 SILENCE_HOURS = 2
-TEMPLATE = Template(read_template(), FloodThreshold=str(FLOOD_THRESHOLD), SilenceHours=str(SILENCE_HOURS))
-FILTERS = [MetricFilter(properties) for properties in TEMPLATE.of_type("AWS::Logs::MetricFilter").values()]
-ALARMS = {
-    name.removesuffix("Alarm"): Alarm(properties)
-    for name, properties in TEMPLATE.of_type("AWS::CloudWatch::Alarm").items()
+TEMPLATES = {
+    ingress: Template(
+        read_template(), Ingress=ingress, FloodThreshold=str(FLOOD_THRESHOLD), SilenceHours=str(SILENCE_HOURS)
+    )
+    for ingress in ("FunctionUrl", "HttpApi", "RestApi")
 }
+TEMPLATE = TEMPLATES["FunctionUrl"]
+
+
+def alarms_of(template: Template) -> dict[str, Alarm]:
+    alarms = template.of_type("AWS::CloudWatch::Alarm")
+    return {name.removesuffix("Alarm"): Alarm(properties) for name, properties in alarms.items()}
+
+
+def access_log_format(template: Template) -> dict[str, str]:
+    """The variables in a line of the API's access log, by the names of the line's members."""
+    [stage] = [it.properties for it in template.resources.values() if it.type.endswith("::Stage")]
+    return json.loads((stage.get("AccessLogSettings") or stage["AccessLogSetting"])["Format"])
+
 
 PARKING = TEMPLATE.resources["ParkingQueue"].properties
 MINUTES_BETWEEN_TRIES = PARKING["VisibilityTimeout"] / 60
@@ -57,22 +70,30 @@ class Parked:
 
 
 class Deployment:
-    """The stack, in which time passes in minutes: the function, its log, its queues, and the state of the alarms."""
+    """The stack, in which time passes in minutes: the function, its log, the API's access log if there is an API, the
+    queues, and the state of the alarms."""
 
-    def __init__(self, resources: ExitStack, aws: Aws | None = None, **variables: str | None) -> None:
+    def __init__(
+        self, resources: ExitStack, aws: Aws | None = None, *, ingress: str = "FunctionUrl", **variables: str | None
+    ) -> None:
         self.aws = aws or Aws()
+        self._template = TEMPLATES[ingress]
+        self._access_log_format = {} if ingress == "FunctionUrl" else access_log_format(self._template)
+        self._filters = [MetricFilter(it) for it in self._template.of_type("AWS::Logs::MetricFilter").values()]
+        self._alarms = alarms_of(self._template)
         self._resources = resources
         self._variables = variables
         self._function: Function | None = None
         self._minute = 0
         self._log: list[Line] = []
+        self._access_log: list[Line] = []
         self._metrics = Metrics()
         self._parked: list[Parked] = []
         self._seen = 0
         self._on: set[str] = set()
         self.rung: set[str] = set()
         # SilenceAlarm is on until there is a first delivery, so the stack accepted one before a scenario starts.
-        self._metrics.add(metric(FILTERS[0].namespace, "Accepted"), -30, 1)
+        self._metrics.add(metric(self._filters[0].namespace, "Accepted"), -30, 1)
 
     def deliver(self, event: Any) -> dict[str, Any] | None:
         """Invokes the function as Lambda does."""
@@ -91,7 +112,9 @@ class Deployment:
             {"time": "2026-11-23T12:00:00.000Z", "type": "platform.report", "record": report},
         ]
         self.measure("Invocations", 1)
-        if invocation.response and 400 <= invocation.response.get("statusCode", 0) < 500:
+        if self._access_log_format:
+            self.answer_by_api(invocation.response["statusCode"] if invocation.response else 502)
+        elif invocation.response and 400 <= invocation.response.get("statusCode", 0) < 500:
             self.measure("Url4xxCount", 1)
         self.measure("Errors", 0 if invocation.response is not None else 1)
         self.measure("Throttles", 0)
@@ -107,18 +130,26 @@ class Deployment:
         """A request that Lambda refuses without an invocation."""
         self.measure("Url4xxCount", 1)
 
+    def answer_by_api(self, status: int, response_type: str = "-", method: str = "POST") -> None:
+        """A line of the API's access log. It has a response type if the response is the API's own."""
+        values = {"status": str(status), "error.responseType": response_type, "httpMethod": method}
+        variables = self._access_log_format.items()
+        self._access_log.append({name: values.get(it.removeprefix("$context."), "-") for name, it in variables})
+
     def minute(self, *events: Any) -> None:
         """A minute in which these events come, in which parked events are tried again, and after which the alarms are
         evaluated."""
         for event in events:
             self.deliver(event)
         self._drain()
-        for filter in FILTERS:
-            for measured, value in filter.data(self._log):
+        outputs = self._template.outputs
+        logs = {outputs["LogGroupName"]: self._log, outputs.get("ApiLogGroupName"): self._access_log}
+        for filter in self._filters:
+            for measured, value in filter.data(logs[filter.properties["LogGroupName"]]):
                 self._metrics.add(measured, self._minute, value)
-        self._log = []
+        self._log, self._access_log = [], []
         self._measure_queues()
-        on = {name for name, alarm in ALARMS.items() if alarm.is_on(self._metrics, self._minute)}
+        on = {name for name, alarm in self._alarms.items() if alarm.is_on(self._metrics, self._minute)}
         self.rung |= on - self._on
         self._on = on
         self._minute += 1
@@ -578,6 +609,48 @@ def invocations_are_reported_a_minute_later_than_their_status(resources: ExitSta
     return stack
 
 
+@scenario("NotInvoked")
+def a_resource_policy_or_a_web_acl_denies_deliveries(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources, ingress="RestApi")
+    stack.minutes(10, real, unsigned)
+    stack.hour_with_one_event(lambda: stack.answer_by_api(403, "ACCESS_DENIED"))
+    return stack
+
+
+@scenario()
+def a_scanner_at_a_rest_api(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources, ingress="RestApi")
+    for _ in range(30):
+        stack.answer_by_api(403, "MISSING_AUTHENTICATION_TOKEN", "GET")
+        stack.minute()
+    return stack
+
+
+@scenario("ApiErrors")
+def the_throttle_of_an_api_is_reached(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources, ingress="HttpApi")
+    for _ in range(3):
+        stack.answer_by_api(429, "THROTTLED")
+        stack.minute(real(), real())
+    return stack
+
+
+@scenario("ApiErrors", "Throttles")
+def no_concurrency_is_left_behind_a_rest_api(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources, ingress="RestApi")
+    stack.measure("Throttles", 1)
+    stack.answer_by_api(500, "INTEGRATION_FAILURE")
+    stack.minute(real())
+    return stack
+
+
+@scenario("SecretTrouble", "ForwardingFailed", "NothingForwarded")
+def the_function_behind_an_api_answers_with_503(resources: ExitStack) -> Deployment:
+    stack = Deployment(resources, Aws(secret="paste-the-signing-secret-here"), ingress="HttpApi")
+    stack.minutes(10, real)
+    return stack
+
+
 @scenario("Slow")
 def an_invocation_that_takes_long(resources: ExitStack) -> Deployment:
     stack = Deployment(resources)
@@ -594,7 +667,8 @@ def test_the_alarms_of_a_scenario_go_off_and_no_others(name: str) -> None:
 
 
 def test_every_alarm_goes_off_in_some_scenario() -> None:
-    assert set.union(*(alarms for _, alarms in SCENARIOS.values())) == ALARMS.keys()
+    alarms = {name for template in TEMPLATES.values() for name in alarms_of(template)}
+    assert set.union(*(alarms for _, alarms in SCENARIOS.values())) == alarms
 
 
 @pytest.mark.parametrize(

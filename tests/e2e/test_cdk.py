@@ -26,7 +26,7 @@ def synthesized() -> Iterator[Path]:
         app, files, output = (Path(directory) / name for name in ("app", "release", "output"))
         files.mkdir()
         package.write(files)
-        release.write_zip(files / release.zip_name("arm64"), b"binary", "licences")
+        release.write_program(files / release.zip_name("arm64"), b"binary", "licences")
         # `node_modules` is linked beside app.ts, so the example is copied.
         shutil.copytree(EXAMPLE, app)
         command = json.loads((EXAMPLE / "cdk.json").read_text())["app"].split()
@@ -45,7 +45,7 @@ def of_type(template: dict[str, Any], type: str) -> list[dict[str, Any]]:
 
 def test_the_stack_has_everything_of_the_release(template: dict[str, Any]) -> None:
     packaged = package.package()
-    for section in ("Resources", "Outputs", "Conditions"):
+    for section in ("Resources", "Outputs", "Conditions", "Mappings", "Rules"):
         assert packaged[section].keys() <= template[section].keys()
     for name in ("ParkingQueue", "DeadLetterQueue"):
         assert template["Resources"][name] == packaged["Resources"][name]

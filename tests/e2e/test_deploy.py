@@ -433,15 +433,31 @@ def with_function_url(target: Target) -> dict[str, str]:
 def with_http_api(target: Target) -> dict[str, str]:
     """Many accounts on AWS don't have enough concurrency to reserve some."""
     concurrency = {} if target.is_aws else {"ReservedConcurrency": "20"}
-    return {"QueueWriterArns": f"arn:aws:iam::{target.account}:role/operators/*"} | concurrency
+    return {"QueueWriterArns": f"arn:aws:iam::{target.account}:role/operators/*"} | concurrency | domain(target, "http")
+
+
+def with_rest_api(target: Target) -> dict[str, str]:
+    """The list has all addresses, because the address that this machine has on AWS is unknown."""
+    return {"Ingress": "RestApi", "AllowedSourceIps": "0.0.0.0/1, 128.0.0.0/1"} | domain(target, "rest")
+
+
+def domain(target: Target, name: str) -> dict[str, str]:
+    """A domain name and its certificate exist on the emulator alone."""
+    certificate = f"arn:aws:acm:{target.region}:{target.account}:certificate/11111111-2222-3333-4444-555555555555"
+    own = {"DomainName": f"{name}.example.com", "CertificateArn": certificate, "BasePath": "webhooks/scalekit"}
+    return {} if target.is_aws else own
 
 
 # The shapes of the stack that are tested, each with its parameters and with those resources that not every shape has.
-FUNCTION_URL = {"FunctionUrl", "FunctionUrlPermission", "FunctionUrlInvokePermission", "NotInvokedAlarm"}
-HTTP_API = {"HttpApi", "HttpApiIntegration", "HttpApiPermission", "HttpApiRoute", "HttpApiStage"}
+FUNCTION_URL = {"FunctionUrl", "FunctionUrlPermission", "FunctionUrlInvokePermission"}
+DOMAIN = {"Domain", "DomainMapping"}
+API = {*DOMAIN, "ApiLogs", "ApiRefusedMetric", "ApiErrorMetric", "ApiDeniedMetric", "ApiErrorsAlarm"}
+HTTP_API = {"HttpApi", "HttpApiIntegration", "HttpApiPermission", "HttpApiRoute", "HttpApiStage", *API}
+REST_API = {"RestApi", "RestApiRestrictedDeploymentA", "RestApiPermission", "RestApiStage", *API}
 SHAPES: dict[str, tuple[Callable[[Target], dict[str, str]], set[str]]] = {
     "function-url": (with_function_url, {*FUNCTION_URL, "AlarmSubscription", "SilenceAlarm", "FloodAlarm"}),
     "http-api": (with_http_api, {*HTTP_API, "QueuePolicy", "FloodAlarm"}),
+    "rest-api": (with_rest_api, {*REST_API, "FloodAlarm"}),
     # The emulator doesn't support policies of buses, so no other account may have rules here.
     "organization": (
         organization,
@@ -601,12 +617,38 @@ def test_each_shape_has_exactly_its_optional_resources(
     resources = shapes[shape].result()[0].resources.keys()
     expected = SHAPES[shape][1] - target.unsupported_resources
     if target.is_aws:
-        expected = expected - {"AlarmSubscription"}
+        expected = expected - {"AlarmSubscription"} - DOMAIN
     if shape != "existing-bus-and-secret":
         expected = expected | NEW
     if shape != "organization":
         expected = expected | OWN_TOPIC
     expect("the optional resources", resources & OPTIONAL, expected)
+
+
+@shapes_of_stacks
+@pytest.mark.parametrize("shape", ["http-api", "rest-api"])
+def test_an_api_accepts_its_url_with_and_without_a_slash(shape: str, shapes: Shapes, expect: Expect) -> None:
+    stack, _ = shapes[shape].result()
+    key, url = signing_secret(), stack.outputs["WebhookUrl"].rstrip("/")
+    stack.set_secret(key)
+    stack.wait_until(lambda: stack.deliver(key, body(example("user.login"))).status == 200)
+    api = stack.resources["RestApi" if shape == "rest-api" else "HttpApi"]
+    path = "/webhooks" if shape == "rest-api" else ""
+    default = f"https://{api}.execute-api.{stack.target.region}.amazonaws.com{path}"
+    # The HTTP API takes every path. On AWS, the route "POST /" doesn't match a mapped path without a slash. The emulator's
+    # does, but it doesn't match another path.
+    others = [f"{default}/a/path", f"{url}/a/path"] if shape == "http-api" else []
+    for each in (url, f"{url}/", default, f"{default}/", *others):
+        answer = problem(stack.deliver(key, body(example("user.login")), url=each))
+        expect(f"the response at {each.replace(api, 'API')}", answer, (200, ""))
+
+
+@shapes_of_stacks
+def test_a_rest_api_refuses_everything_else_itself(shapes: Shapes, expect: Expect) -> None:
+    stack, _ = shapes["rest-api"].result()
+    url = stack.outputs["WebhookUrl"]
+    expect("the status of a GET", stack.request("GET", None, {}).status, 403)
+    expect("the status of another path", stack.request("POST", b"{}", {}, f"{url}/other").status, 403)
 
 
 @shapes_of_stacks

@@ -164,6 +164,32 @@ def test_alarms_go_off_and_return(released: Release, target: Target, expect: Exp
     expect("the alarms that returned to OK", {name for name in returning if states(name)[-1:] == ["OK"]}, returning)
 
 
+@alarms
+@pytest.mark.only("aws", "the emulator writes no access log and doesn't throttle")
+@pytest.mark.parametrize(("ingress", "statuses"), [("HttpApi", {500, 503}), ("RestApi", {500})])
+def test_the_access_log_of_an_api_tells_who_answered(
+    ingress: str, statuses: set[int], released: Release, target: Target, expect: Expect
+) -> None:
+    stack, key = released.deploy(target.name(f"log-{ingress.lower()}"), Ingress=ingress), signing_secret()
+
+    def status() -> int:
+        return stack.deliver(key, body(example("user.login"))).status
+
+    stack.set_secret(key)
+    stack.wait_until(lambda: status() == 200)
+    with aws.without_concurrency(stack.functions, stack.resources["WebhookFunction"]):
+        stack.wait_until(lambda: status() != 200)
+        throttled = status()
+    expect("the status without concurrency is as documented", throttled in statuses, True)
+
+    def response_types(status: int) -> set[str]:
+        return {line["response_type"] for line in stack.access_log() if line["status"] == str(status)}
+
+    stack.wait_until(lambda: bool(response_types(200) and response_types(throttled)), within=600)
+    expect("the response type of the function's response", response_types(200), {"-"})
+    expect("whether the API's own response has a response type", "-" not in response_types(throttled), True)
+
+
 def provoke_by_deliveries(stack: Stack, key: str) -> None:
     # WrongSignatures and Flood
     for _ in range(25):

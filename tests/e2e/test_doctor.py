@@ -58,12 +58,17 @@ def stack(release: Release, emulator: Emulator) -> Stack:
 Finding = dict[str, Any]
 
 
-def doctor(emulator: Emulator, stack: Stack, *arguments: str | Path, **variables: str) -> dict[str, Finding]:
-    """The findings by link. The exit status is that of the worst one."""
+def doctor_of(emulator: Emulator, stack: Stack, *arguments: str | Path, **variables: str) -> dict[str, Finding]:
+    """The findings about a stack with a function URL, by link."""
     # The emulator also has function URLs without names of their own.
     url = f"{emulator.url}/_aws/lambda-url/{urlsplit(stack.outputs['WebhookUrl']).netloc.partition('.')[0]}/"
+    return doctor(emulator, stack.name, "--url", url, *arguments, **variables)
+
+
+def doctor(emulator: Emulator, stack: str, *arguments: str | Path, **variables: str) -> dict[str, Finding]:
+    """The findings by link. The exit status is that of the worst one."""
     done = subprocess.run(
-        [program(), "doctor", stack.name, "--json", "--url", url, *arguments],
+        [program(), "doctor", stack, "--json", *arguments],
         env=os.environ | {"AWS_ENDPOINT_URL": emulator.url} | variables,
         capture_output=True,
         text=True,
@@ -86,18 +91,31 @@ def put_rule(emulator: Emulator, name: str, pattern: dict[str, Any], arn: str) -
 
 
 def test_a_deployment_without_consumers(stack: Stack, emulator: Emulator, release: Release) -> None:
-    findings = doctor(emulator, stack)
+    findings = doctor_of(emulator, stack)
     assert doubtful(findings) == ALWAYS | {"code": "skipped", "rules": "warning"}
     assert findings["secret"]["text"].startswith("it is set, for ")
     assert findings["alarm-topic"]["runbook"] == "scalekit-eventbridge/docs/operations.md#alarms"
 
 
+def test_the_url_of_a_rest_api(release: Release, emulator: Emulator) -> None:
+    rest = release.deploy("scalekit-rest", Ingress="RestApi")
+    stage = f"{emulator.url}/_aws/execute-api/{rest.resources['RestApi']}/webhooks"
+    assert url_finding(emulator, stage)["state"] == "ok"
+    refused = url_finding(emulator, f"{stage}/other")
+    assert (refused["state"], refused["runbook"]) == ("broken", "scalekit-eventbridge/docs/operations.md#if-requests-dont-reach-the-function")
+    assert refused["text"] == "an unsigned POST got 403: the request was refused in front of the function"
+
+
+def url_finding(emulator: Emulator, url: str) -> Finding:
+    return doctor(emulator, "scalekit-rest", "--url", url)["url"]
+
+
 def test_the_code_is_that_of_the_release(stack: Stack, emulator: Emulator, release: Release, tmp_path: Path) -> None:
     sums = tmp_path / "SHA256SUMS"
     sums.write_bytes(subprocess.check_output(["sha256sum", release.zip.name], cwd=release.zip.parent))
-    assert doctor(emulator, stack, "--checksums", sums)["code"]["text"] == f"it is that of {release.zip.name}"
+    assert doctor_of(emulator, stack, "--checksums", sums)["code"]["text"] == f"it is that of {release.zip.name}"
     sums.write_text(f"{'0' * 64}  {release.zip.name}\n")
-    assert doctor(emulator, stack, "--checksums", sums)["code"]["state"] == "broken"
+    assert doctor_of(emulator, stack, "--checksums", sums)["code"]["state"] == "broken"
 
 
 def test_a_sample_of_a_type_that_no_consumer_receives_reaches_the_bus(stack: Stack, emulator: Emulator) -> None:
@@ -108,7 +126,7 @@ def test_a_sample_of_a_type_that_no_consumer_receives_reaches_the_bus(stack: Sta
     queues.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps({"Statement": [statement]})})
     put_rule(emulator, "mine", {"detail-type": [{"prefix": "connected_account."}, {"prefix": "organization."}]}, arn)
 
-    findings = doctor(emulator, stack, "--send")
+    findings = doctor_of(emulator, stack, "--send")
     assert findings["sample"]["text"].startswith("a signed permission.created reached the bus within ")
     assert doubtful(findings) == ALWAYS | {"code": "skipped"}
     assert findings["rule mine"]["text"] == "its target can receive"
@@ -116,11 +134,11 @@ def test_a_sample_of_a_type_that_no_consumer_receives_reaches_the_bus(stack: Sta
     assert {it["Name"] for it in events.list_rules(EventBusName="scalekit")["Rules"]} == {"mine"}
 
     # A wrong secret, and a rule that matches everything.
-    assert doctor(emulator, stack, "--send", WEBHOOK_SECRET=signing_secret())["sample"]["text"] == (
+    assert doctor_of(emulator, stack, "--send", WEBHOOK_SECRET=signing_secret())["sample"]["text"] == (
         "a signed permission.created got 401: No signature matches."
     )
     put_rule(emulator, "mine", EVERYTHING, arn)
-    assert doctor(emulator, stack, "--send")["sample"]["state"] == "skipped"
+    assert doctor_of(emulator, stack, "--send")["sample"]["state"] == "skipped"
 
 
 def test_what_is_broken_is_found(stack: Stack, emulator: Emulator) -> None:
@@ -136,7 +154,7 @@ def test_what_is_broken_is_found(stack: Stack, emulator: Emulator) -> None:
     # The emulator confirms the subscription by itself.
     emulator.client("sns").subscribe(TopicArn=topic, Protocol="email", Endpoint="operator@example.com")
 
-    findings = doctor(emulator, stack)
+    findings = doctor_of(emulator, stack)
     assert doubtful(findings) == {
         "put-events": "unknown",
         "code": "skipped",
@@ -158,9 +176,9 @@ def test_what_is_broken_is_found(stack: Stack, emulator: Emulator) -> None:
     }
 
     emulator.client("events").delete_event_bus(Name="scalekit")
-    assert doctor(emulator, stack)["bus"]["state"] == "broken"
+    assert doctor_of(emulator, stack)["bus"]["state"] == "broken"
     functions.delete_function(FunctionName=stack.outputs["FunctionName"])
-    findings = doctor(emulator, stack)
+    findings = doctor_of(emulator, stack)
     assert (findings["function"]["state"], findings["url"]["state"]) == ("broken", "broken")
 
 
@@ -206,11 +224,11 @@ def test_the_acceptance_and_doctor_find_the_same_broken_links(emulator: Emulator
     stack = release.deploy("broken")
     store_only(SECRET)(stack)
     reaches_a_rule(stack, SECRET, expect)
-    assert doubtful(doctor(emulator, stack, "--send")).keys() <= ALWAYS.keys() | {"code", "rules"}
+    assert doubtful(doctor_of(emulator, stack, "--send")).keys() <= ALWAYS.keys() | {"code", "rules"}
 
     for what, break_it, check, problem, link in BROKEN:
         break_it(stack)
         with pytest.raises(Exception, match=problem):
             check(stack, SECRET, expect)
-        findings = doctor(emulator, stack, *(("--send",) if link == "sample" else ()), WEBHOOK_SECRET=SECRET)
+        findings = doctor_of(emulator, stack, *(("--send",) if link == "sample" else ()), WEBHOOK_SECRET=SECRET)
         assert findings[link]["state"] == "broken", (what, findings)

@@ -3,6 +3,7 @@ checkov check the result, which contains only what the stack would have."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,8 @@ OTHER_TEMPLATES = sorted((ROOT / "deploy").glob("*.yaml"))
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms"
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:scalekit-AbCdEf"
+CERTIFICATE = f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/11111111-2222-3333-4444-555555555555"
+WEB_ACL = f"arn:aws:wafv2:{REGION}:{ACCOUNT}:regional/webacl/webhooks/11111111-2222-3333-4444-555555555555"
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/boundaries/functions"
 
 SETS: dict[str, dict[str, str]] = {
@@ -50,9 +53,37 @@ SETS: dict[str, dict[str, str]] = {
     "topic": {"AlarmTopicArn": TOPIC, "AlarmEmail": "operator@example.com"},
     "bus-of-another-account": {"ExistingEventBus": f"arn:aws:events:{REGION}:210987654321:event-bus/central"},
     "accounts": {"ConsumerAccountIds": "210987654321, 111111111111"},
+    "http-api-with-domain": {
+        "Ingress": "HttpApi",
+        "DomainName": "scalekit.example.com",
+        "CertificateArn": CERTIFICATE,
+        "DefaultEndpoint": "Disabled",
+    },
+    "rest-api": {"Ingress": "RestApi", "Tracing": "Active"},
+    "rest-api-of-an-organization": {
+        "Ingress": "RestApi",
+        "Tracing": "Active",
+        "KmsKeyArn": KEY,
+        "PermissionsBoundaryArn": BOUNDARY,
+        "RolePath": "/teams/identity/",
+        "WebAclArn": WEB_ACL,
+        "AllowedSourceIps": "192.0.2.0/24, 2001:db8::/32",
+        "ApiGatewayLogRole": "Create",
+        "DomainName": "hooks.example.com",
+        "CertificateArn": CERTIFICATE,
+        "HostedZoneId": "Z0123456789ABCDEFGHIJ",
+        "BasePath": "webhooks/scalekit",
+        "DefaultEndpoint": "Disabled",
+    },
+    "rest-api-with-another-list": {
+        "Ingress": "RestApi",
+        "Tracing": "Active",
+        "AllowedSourceIps": "198.51.100.7/32",
+        "RestApiDeployment": "B",
+    },
 }
 # The sets with a key for everything that is stored.
-KEYED = ["organization", "key", "key-and-existing"]
+KEYED = ["organization", "key", "key-and-existing", "rest-api-of-an-organization"]
 
 # The checks that are about a customer managed key.
 ENCRYPTION_CHECKS = {"CKV_AWS_26", "CKV_AWS_27", "CKV_AWS_149", "CKV_AWS_158", "CKV_AWS_173"}
@@ -105,7 +136,8 @@ def failed(directory: Path) -> dict[str, set[tuple[str, str]]]:
     assert checked.stdout.startswith("{"), checked.stderr
     results = json.loads(checked.stdout)["results"]
     checked_resources = {check["resource"] for kind in ("passed_checks", "failed_checks") for check in results[kind]}
-    assert {"AWS::Lambda::Url.FunctionUrl", "AWS::ApiGatewayV2::Stage.HttpApiStage"} <= checked_resources
+    endpoints = {"Lambda::Url.FunctionUrl", "ApiGatewayV2::Stage.HttpApiStage", "ApiGateway::Stage.RestApiStage"}
+    assert {f"AWS::{endpoint}" for endpoint in endpoints} <= checked_resources
     assert all(check["check_result"]["suppress_comment"] for check in results["skipped_checks"])
     found: dict[str, set[tuple[str, str]]] = {file.stem: set() for file in files}
     for check in results["failed_checks"]:
@@ -171,8 +203,12 @@ def test_an_existing_topic_takes_the_place_of_the_stacks_own() -> None:
 
 
 def test_the_role_has_its_path_and_its_boundary() -> None:
-    role = expand("organization").resources["FunctionRole"].properties
-    assert (role["Path"], role["PermissionsBoundary"]) == ("/teams/identity/", BOUNDARY)
+    roles = [
+        *expand("organization").of_type("AWS::IAM::Role").values(),
+        *expand("rest-api-of-an-organization").of_type("AWS::IAM::Role").values(),
+    ]
+    assert len(roles) == 3
+    assert {(role["Path"], role["PermissionsBoundary"]) for role in roles} == {("/teams/identity/", BOUNDARY)}
     assert "PermissionsBoundary" not in expand("defaults").resources["FunctionRole"].properties
 
 
@@ -208,6 +244,130 @@ def test_the_log_of_the_bus_is_delivered_by_deliveries_that_are_created_one_afte
     deliveries = {name: it for name, it in resources.items() if it["Type"] == "AWS::Logs::Delivery"}
     assert len(deliveries) == 3
     assert [it.get("DependsOn") for it in deliveries.values()] == [None, *deliveries][:3]
+# The endpoints.
+
+DOMAIN = {"DomainName": "scalekit.example.com", "CertificateArn": CERTIFICATE}
+HTTP_API, REST_API = {"Ingress": "HttpApi"}, {"Ingress": "RestApi"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "url"),
+    [
+        ({}, f"https://abc123.lambda-url.{REGION}.on.aws/"),
+        (HTTP_API, f"https://{STACK}-HttpApi-1A2B3C4D5E6F.execute-api.{REGION}.amazonaws.com/"),
+        (REST_API, f"https://{STACK}-RestApi-1A2B3C4D5E6F.execute-api.{REGION}.amazonaws.com/webhooks"),
+        (HTTP_API | DOMAIN, "https://scalekit.example.com/"),
+        (REST_API | DOMAIN, "https://scalekit.example.com/"),
+        (HTTP_API | DOMAIN | {"BasePath": "webhooks/scalekit"}, "https://scalekit.example.com/webhooks/scalekit"),
+        (REST_API | DOMAIN | {"BasePath": "webhooks/scalekit"}, "https://scalekit.example.com/webhooks/scalekit"),
+    ],
+)
+def test_the_output_is_the_url_to_enter(parameters: dict[str, str], url: str) -> None:
+    assert Template(READ, **parameters).outputs["WebhookUrl"] == url
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"WebAclArn": WEB_ACL}, "WebAclArn needs Ingress=RestApi"),
+        (HTTP_API | {"WebAclArn": WEB_ACL}, "WebAclArn needs Ingress=RestApi"),
+        ({"AllowedSourceIps": "192.0.2.0/24"}, "AllowedSourceIps needs Ingress=RestApi"),
+        (HTTP_API | {"AllowedSourceIps": "192.0.2.0/24"}, "AllowedSourceIps needs Ingress=RestApi"),
+        (DOMAIN, "DomainName needs Ingress=HttpApi or Ingress=RestApi"),
+        (REST_API | {"DomainName": "scalekit.example.com"}, "DomainName needs CertificateArn"),
+        (REST_API | {"CertificateArn": CERTIFICATE}, "CertificateArn needs DomainName"),
+        (REST_API | {"HostedZoneId": "Z1"}, "HostedZoneId needs DomainName"),
+        (HTTP_API | {"BasePath": "webhooks"}, "BasePath needs DomainName"),
+        (HTTP_API | {"DefaultEndpoint": "Disabled"}, "DefaultEndpoint=Disabled needs DomainName"),
+    ],
+)
+def test_parameters_that_do_not_fit_together_are_refused(parameters: dict[str, str], text: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{text}"):
+        Template(READ, **parameters)
+
+
+@pytest.mark.parametrize("ingress", ["HttpApi", "RestApi"])
+def test_a_domain_name_belongs_to_the_api_in_use(ingress: str) -> None:
+    template = Template(READ, Ingress=ingress, HostedZoneId="Z1", DefaultEndpoint="Disabled", **DOMAIN)
+    [mapping] = template.of_type("AWS::ApiGatewayV2::ApiMapping").values()
+    assert mapping == {
+        "DomainName": "scalekit.example.com",
+        "ApiId": f"{STACK}-{ingress}-1A2B3C4D5E6F",
+        "Stage": {"HttpApi": "$default", "RestApi": "webhooks"}[ingress],
+    }
+    assert template.resources[ingress].properties["DisableExecuteApiEndpoint"] is True
+    [record] = template.of_type("AWS::Route53::RecordSet").values()
+    assert (record["HostedZoneId"], record["Name"]) == ("Z1", "scalekit.example.com")
+    assert record["AliasTarget"]["DNSName"] == template.outputs["DomainNameTarget"]
+
+
+def test_an_http_api_takes_every_path() -> None:
+    """Under a domain name with a path, a request without a slash at its end doesn't match the route `POST /`."""
+    template = Template(READ, **HTTP_API)
+    assert template.resources["HttpApiRoute"].properties["RouteKey"] == "$default"
+    assert template.resources["HttpApiPermission"].properties["SourceArn"].endswith("/*/$default")
+
+
+def test_a_rest_api_has_one_method_which_validates_nothing() -> None:
+    template = expand("rest-api")
+    definition = template.resources["RestApi"].properties["Body"]
+    [[path, methods]] = definition["paths"].items()
+    assert (path, methods.keys()) == ("/", {"post"})
+    assert "x-amazon-apigateway-request-validator" not in json.dumps(definition)
+    assert template.resources["RestApi"].properties["DisableExecuteApiEndpoint"] is False
+    assert template.resources["RestApiStage"].properties["TracingEnabled"] is True
+    untraced = Template(READ, Tracing="PassThrough", **REST_API)
+    assert untraced.resources["RestApiStage"].properties["TracingEnabled"] is False
+
+
+@pytest.mark.parametrize(
+    ("parameters", "deployment"),
+    [
+        ({}, "RestApiOpenDeployment"),
+        ({"RestApiDeployment": "B"}, "RestApiOpenDeployment"),
+        ({"AllowedSourceIps": "192.0.2.0/24"}, "RestApiRestrictedDeploymentA"),
+        ({"AllowedSourceIps": "192.0.2.0/24", "RestApiDeployment": "B"}, "RestApiRestrictedDeploymentB"),
+    ],
+)
+def test_the_first_list_of_addresses_and_each_switch_make_a_new_deployment(
+    parameters: dict[str, str], deployment: str
+) -> None:
+    """API Gateway applies a policy with the next deployment only."""
+    template = Template(READ, **REST_API, **parameters)
+    assert template.of_type("AWS::ApiGateway::Deployment").keys() == {deployment}
+    assert template.resources["RestApiStage"].properties["DeploymentId"] == f"{STACK}-{deployment}-1A2B3C4D5E6F"
+
+
+def test_another_definition_of_the_rest_api_gets_new_deployments() -> None:
+    """An upgrade would otherwise leave the old definition in force. If only the first of these differs, give the
+    deployments new logical ids, and then change both."""
+    definition = json.dumps(READ["Resources"]["RestApi"]["Properties"], sort_keys=True)
+    deployments = {name for name, it in READ["Resources"].items() if it["Type"] == "AWS::ApiGateway::Deployment"}
+    assert hashlib.sha256(definition.encode()).hexdigest()[:12] == "5ebab5fb010f"
+    assert deployments == {"RestApiOpenDeployment", "RestApiRestrictedDeploymentA", "RestApiRestrictedDeploymentB"}
+
+
+def test_the_stage_changes_with_the_default_endpoint() -> None:
+    """API Gateway applies that setting with the next change of the stage only."""
+    stages = [
+        Template(READ, **REST_API, **DOMAIN, DefaultEndpoint=endpoint).resources["RestApiStage"].properties
+        for endpoint in ("Enabled", "Disabled")
+    ]
+    assert stages[0] != stages[1]
+
+
+@pytest.mark.parametrize(("ingress", "settings"), [("HttpApi", "AccessLogSettings"), ("RestApi", "AccessLogSetting")])
+def test_the_access_log_has_no_headers_and_no_bodies(ingress: str, settings: str) -> None:
+    template = Template(READ, Ingress=ingress)
+    log = template.resources[f"{ingress}Stage"].properties[settings]
+    assert log["DestinationArn"] == template.arn("ApiLogs")
+    assert set(json.loads(log["Format"]).values()) == {
+        *("$context.requestId", "$context.httpMethod", "$context.path", "$context.status"),
+        *("$context.error.responseType", "$context.integrationStatus", "$context.responseLatency"),
+        "$context.identity.sourceIp",
+    }
+    for method in template.resources[f"{ingress}Stage"].properties.get("MethodSettings", []):
+        assert method["DataTraceEnabled"] is False
 
 
 # The properties that are names which the template chooses, by type of resource.
@@ -217,6 +377,7 @@ NAMES = {
     "AWS::SQS::Queue": "QueueName",
     "AWS::SSM::Parameter": "Name",
     "AWS::ApiGatewayV2::Api": "Name",
+    "AWS::ApiGateway::RestApi": "Name",
 }
 
 
@@ -234,10 +395,11 @@ def names(template: Template) -> set[tuple[str, str]]:
     return found
 
 
-def test_two_stacks_have_no_name_in_common() -> None:
+@pytest.mark.parametrize("ingress", ["HttpApi", "RestApi"])
+def test_two_stacks_have_no_name_in_common(ingress: str) -> None:
     """The names of the second stacks are chosen to collide, if names could."""
     names_of = {
-        stack: names(Template(READ, stack=stack, KmsKeyArn=KEY, SilenceHours="24", Ingress="HttpApi"))
+        stack: names(Template(READ, stack=stack, KmsKeyArn=KEY, SilenceHours="24", Ingress=ingress))
         for stack in (STACK, f"{STACK}-dev", f"{STACK}-parking", f"{STACK}-Bus", f"{STACK}-Dead")
     }
     assert all(len(found) > 20 for found in names_of.values())
@@ -338,6 +500,16 @@ def test_every_parameter_is_described_and_grouped() -> None:
         ),
         ("AlarmTopicArn", ["", TOPIC], ["alarms", f"{TOPIC}:1234", TOPIC.replace("sns", "sqs")]),
         ("PermissionsBoundaryArn", ["", BOUNDARY, "arn:aws:iam::aws:policy/PowerUserAccess"], ["boundary", "*"]),
+        (
+            "WebAclArn",
+            [""],
+            ["webhooks", WEB_ACL.replace("regional", "global"), WEB_ACL.rpartition("/")[0]],
+        ),
+        ("AllowedSourceIps", [""], ["192.0.2.1", "192.0.2.0/24;", "any", "0.0.0.0/0 or so", "2001:db8::"]),
+        ("DomainName", [""], ["example", "Example.com", "*.example.com", "https://example.com", "example.com/"]),
+        ("CertificateArn", [""], [CERTIFICATE.replace("acm", "iam"), CERTIFICATE.rpartition("/")[2]]),
+        ("HostedZoneId", [""], ["example.com", "/hostedzone/Z1", "z1"]),
+        ("BasePath", [""], ["/webhooks", "webhooks/", "a//b", "a b", "$default"]),
         ("RolePath", ["/", "/teams/", "/teams/identity/"], ["", "teams", "/teams", "//", "/a b/"]),
     ],
 )
@@ -345,7 +517,7 @@ def test_a_parameter_accepts_valid_values_only(parameter: str, accepted: list[st
     for value in accepted:
         Template(READ, **{parameter: value})
     for value in rejected:
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError, match=f"^{re.escape(value)}"):
             Template(READ, **{parameter: value})
 
 

@@ -78,6 +78,8 @@ PARTIAL_ARN = {"ExistingSecretArn": SECRET}
 MEMBER = EXISTING | {"ExistingSecretArn": f"{SECRET}-AbCdEf:SCALEKIT_WEBHOOK_SECRET::"}
 MEMBER_OF_PARTIAL_ARN = {"ExistingSecretArn": f"{SECRET}:SCALEKIT_WEBHOOK_SECRET::"}
 KEYED = {"KmsKeyArn": STACK_KEY}
+REST_API = {"Ingress": "RestApi"}
+RESTRICTED_API = REST_API | {"AllowedSourceIps": "192.0.2.0/24, 2001:db8::/32"}
 BUS_OF_ANOTHER_ACCOUNT = {"ExistingEventBus": OTHER_BUS}
 BUS_BY_ARN = {"ExistingEventBus": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/shared"}
 FOR_ORGANIZATION = {"ConsumerOrganizationId": ORGANIZATION}
@@ -151,7 +153,7 @@ def session(principal: str) -> str:
 
 
 def resource_policy(template: Template, resource: str) -> dict[str, Any] | None:
-    """The policy of a key, of a queue, or of the bus that has a rule."""
+    """The policy of a key, of an API, of a queue, or of the bus that has a rule."""
     if resource in (KEY, RUN_KEY):
         return DEFAULT_KEY_POLICY
     if resource == STACK_KEY:
@@ -159,6 +161,10 @@ def resource_policy(template: Template, resource: str) -> dict[str, Any] | None:
     if resource == OTHER_BUS:
         allow = {"Effect": "Allow", "Principal": {"AWS": ROOT_USER}, "Action": "events:*", "Resource": OTHER_BUS}
         return {"Version": "2012-10-17", "Statement": [allow]}
+    for api in template.of_type("AWS::ApiGateway::RestApi").values():
+        if resource == REQUEST:
+            # API Gateway completes the ARN in the policy of an API.
+            return json.loads(json.dumps(api["Policy"]).replace("execute-api:/", REQUEST.partition("/")[0] + "/"))
     for policy in template.of_type("AWS::SQS::QueuePolicy").values():
         if resource in [queue_arn(url) for url in policy["Queues"]]:
             return policy["PolicyDocument"]
@@ -206,6 +212,15 @@ def in_organization(id: str, creator: str = "") -> dict[str, str | list[str]]:
     """The context of a call from the consumer's account. A rule that exists has a creator."""
     context: dict[str, str | list[str]] = {"aws:PrincipalOrgID": id, "aws:PrincipalAccount": CONSUMER_ACCOUNT}
     return context | {"events:creatorAccount": creator} if creator else context
+
+
+# The simulator demands a path, and a principal. A principal of another account has no other policy that allows a request.
+REQUEST = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:a1b2c3d4e5/webhooks/POST/path"
+
+
+def request(description: str, address: str, parameters: Mapping[str, str]) -> Call:
+    """A request to a REST API from this address."""
+    return Call(description, "execute-api:Invoke", REQUEST, {"aws:SourceIp": address}, CONSUMER, parameters)
 
 
 EVENTS, LOGS, CLOUDWATCH = "events.amazonaws.com", f"logs.{REGION}.amazonaws.com", "cloudwatch.amazonaws.com"
@@ -271,6 +286,8 @@ ALLOWED_IN_A_RUN = [
     of_run("read an alarm's history", "cloudwatch:DescribeAlarmHistory", in_region("cloudwatch", f"alarm:{RUN}-main-Slow")),
     of_run("delete a log group", "logs:DeleteLogGroup", in_region("logs", f"log-group:{RUN}-main-FunctionLogs-X")),
     of_run("find keys", "tag:GetResources", "*"),
+    of_run("create a REST API", "apigateway:POST", f"arn:aws:apigateway:{REGION}::/restapis"),
+    of_run("log the requests to an API", "logs:CreateLogDelivery", "*"),
 ]
 
 DENIED_IN_A_RUN = [
@@ -291,6 +308,7 @@ DENIED_IN_A_RUN = [
     of_run("delete another key", "kms:ScheduleKeyDeletion", RUN_KEY),
     of_run("delete another bus", "events:DeleteEventBus", in_region("events", "event-bus/scalekit")),
     of_run("read another queue", "sqs:ReceiveMessage", in_region("sqs", "orders")),
+    of_run("change the account's role for API Gateway", "apigateway:PATCH", f"arn:aws:apigateway:{REGION}::/account"),
     of_run("read another bucket", "s3:GetObject", "arn:aws:s3:::other/object"),
     of_run("delete another log group", "logs:DeleteLogGroup", in_region("logs", "log-group:/aws/lambda/other")),
 ]
@@ -338,6 +356,14 @@ ALLOWED = [
     Call("deliver the bus's log", "kms:Decrypt", STACK_KEY, LOG_OF_BUS, LOG_DELIVERY, KEYED),
     Call("encrypt the log", "kms:GenerateDataKey", STACK_KEY, encrypting(LOG_CONTEXT, FUNCTION_LOG_GROUP), LOGS, KEYED),
     Call("decrypt the log", "kms:Decrypt", STACK_KEY, encrypting(LOG_CONTEXT, FUNCTION_LOG_GROUP), LOGS, KEYED),
+    Call(
+        "encrypt the access log of an API",
+        "kms:GenerateDataKey",
+        STACK_KEY,
+        encrypting(LOG_CONTEXT, expand(**REST_API).arn("ApiLogs").removesuffix(":*")),
+        LOGS,
+        KEYED,
+    ),
     Call("encrypt an alarm", "kms:GenerateDataKey", STACK_KEY, alarm(f"{STACK}-Slow"), CLOUDWATCH, KEYED),
     Call("decrypt an alarm", "kms:Decrypt", STACK_KEY, alarm(f"{STACK}-Slow"), CLOUDWATCH, KEYED),
     Call("keep what the key failed for", "sqs:SendMessage", "BusDeadLetterQueue", source(bus(STACK)), EVENTS, KEYED),
@@ -345,6 +371,10 @@ ALLOWED = [
     Call("forward to another account", "events:PutEvents", OTHER_BUS, ONE_EVENT, parameters=BUS_OF_ANOTHER_ACCOUNT),
     Call("forward to a bus by its ARN", "events:PutEvents", bus("shared"), ONE_EVENT, parameters=BUS_BY_ARN),
     Call("check a bus by its ARN", "events:DescribeEventBus", bus("shared"), parameters=BUS_BY_ARN),
+    # With a REST API.
+    request("post from anywhere", "203.0.113.9", REST_API),
+    request("post from a listed address", "192.0.2.7", RESTRICTED_API),
+    request("post from another listed address", "2001:db8::7", RESTRICTED_API),
     # From the account of a consumer.
     *(
         Call(f"{what} {who}", f"events:{action}", rule(STACK, "own"), context, CONSUMER, parameters)
@@ -414,6 +444,9 @@ DENIED = [
     # With a bus that is given by its ARN.
     Call("check another account's bus", "events:DescribeEventBus", OTHER_BUS, parameters=BUS_OF_ANOTHER_ACCOUNT),
     Call("forward to the own bus", "events:PutEvents", bus(STACK), ONE_EVENT, parameters=BUS_OF_ANOTHER_ACCOUNT),
+    # With a REST API.
+    request("post from an address that isn't listed", "203.0.113.9", RESTRICTED_API),
+    request("post from another address that isn't listed", "2001:db9::7", RESTRICTED_API),
     # From the account of a consumer.
     Call("put a rule from anywhere", "events:PutRule", rule(STACK, "own"), in_organization(ORGANIZATION), CONSUMER, {}),
     *(
@@ -498,6 +531,7 @@ def handlers() -> Iterator[tuple[str, str]]:
     types = {it.type for it in expand(KmsKeyArn=STACK_KEY, ConsumerAccountIds=CONSUMER_ACCOUNT).resources.values()}
     types |= {it["Type"] for it in read_template(DASHBOARD)["Resources"].values()}
     types |= {it.type for it in expand(Ingress="HttpApi", AlarmEmail="operator@example.com").resources.values()}
+    types |= {it.type for it in expand(Ingress="RestApi").resources.values()}
     [directory] = (TOOLS / "sam").glob("lib/python*/site-packages/cfnlint/data/schemas/resources")
     found: set[str] = set()
     for path in directory.glob("*.json"):

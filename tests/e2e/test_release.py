@@ -97,7 +97,7 @@ def test_the_packaged_template_has_everything_of_the_source() -> None:
     assert packaged["Parameters"].keys() == SOURCE["Parameters"].keys() | CODE
     # SAM makes the queue's trigger a resource of its own.
     assert packaged["Resources"].keys() == SOURCE["Resources"].keys() | {"WebhookFunctionParked"}
-    for section in ("Conditions", "Outputs"):
+    for section in ("Conditions", "Mappings", "Outputs", "Rules"):
         assert packaged[section] == SOURCE[section]
     for name in SOURCE["Parameters"]:
         assert packaged["Parameters"][name] == SOURCE["Parameters"][name]
@@ -110,7 +110,7 @@ def test_the_template_without_function_urls_differs_in_nothing_else(without_func
     packaged = package.package()
     removed = {name for name, it in packaged["Resources"].items() if it.get("Condition") == "HasFunctionUrl"}
     types = {packaged["Resources"][name]["Type"] for name in removed}
-    assert types == {"AWS::Lambda::Url", "AWS::Lambda::Permission", "AWS::CloudWatch::Alarm"}
+    assert types == {"AWS::Lambda::Url", "AWS::Lambda::Permission"}
     assert without_function_url["Resources"].keys() == packaged["Resources"].keys() - removed
     assert without_function_url["Outputs"].keys() == packaged["Outputs"].keys()
     differing = {
@@ -119,11 +119,12 @@ def test_the_template_without_function_urls_differs_in_nothing_else(without_func
         if parameter != packaged["Parameters"][name]
     }
     assert differing.keys() == {"Ingress"}
-    assert (differing["Ingress"]["Default"], differing["Ingress"]["AllowedValues"]) == ("HttpApi", ["HttpApi"])
+    assert (differing["Ingress"]["Default"], differing["Ingress"]["AllowedValues"]) == ("HttpApi", ["HttpApi", "RestApi"])
     assert without_function_url["Parameters"].keys() == packaged["Parameters"].keys()
     assert "FunctionUrl" not in json.dumps([without_function_url["Resources"], without_function_url["Outputs"]])
-    # The HTTP API always exists.
-    assert not [name for name, it in without_function_url["Resources"].items() if it.get("Condition") == "HasHttpApi"]
+    assert without_function_url["Conditions"].keys() == packaged["Conditions"].keys() - {"HasFunctionUrl"}
+    for name, rule in packaged["Rules"].items():
+        assert without_function_url["Rules"][name] == rule
 
 
 def test_a_packaged_template_needs_no_transform_and_takes_its_code_from_the_parameters(

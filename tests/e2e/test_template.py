@@ -25,6 +25,7 @@ FULL = Template(
     READ, SilenceHours="24", AlarmEmail="operator@example.com", Tracing="Active", DocumentationUrl=DOCUMENTATION
 )
 KEYED = Template(READ, KmsKeyArn=KEY, DocumentationUrl=DOCUMENTATION)
+WITH_API = Template(READ, Ingress="RestApi", ApiGatewayLogRole="Create", DocumentationUrl=DOCUMENTATION)
 LEAN = Template(
     READ,
     ExistingEventBus="shared",
@@ -34,10 +35,12 @@ LEAN = Template(
 )
 
 NAMESPACE = f"ScalekitEventBridge/{STACK}"
-FILTERS = {name: MetricFilter(it) for name, it in FULL.of_type("AWS::Logs::MetricFilter").items()}
+FILTERS = {name: MetricFilter(it) for name, it in WITH_API.of_type("AWS::Logs::MetricFilter").items()}
+# The filters of the function's log. The others read the access log of an API.
+FUNCTION_FILTERS = {name: FILTERS[name] for name in FULL.of_type("AWS::Logs::MetricFilter")}
 ALARMS = {
     name: Alarm(it)
-    for template in (FULL, KEYED)
+    for template in (WITH_API, FULL, KEYED)
     for name, it in template.of_type("AWS::CloudWatch::Alarm").items()
 }
 
@@ -166,7 +169,7 @@ def lines() -> dict[str, list[Line]]:
 def counted(lines: list[Line]) -> Counter[str]:
     """What the metric filters count in lines of the same minute."""
     counts: Counter[str] = Counter()
-    for filter in FILTERS.values():
+    for filter in FUNCTION_FILTERS.values():
         for (_, name, dimensions), value in filter.data(lines):
             if value:
                 counts[" of ".join([name, *(value for _, value in dimensions)])] += 1
@@ -180,7 +183,7 @@ def test_each_situation_adds_to_its_metrics_alone(situation: str, lines: dict[st
 
 def test_every_metric_is_tested() -> None:
     counted = {metric.partition(" of ")[0] for _, metrics in SITUATIONS.values() for metric in metrics}
-    assert {filter.name for filter in FILTERS.values()} == counted
+    assert {filter.name for filter in FUNCTION_FILTERS.values()} == counted
 
 
 def test_an_unknown_invocation_is_one_warning(lines: dict[str, list[Line]]) -> None:
@@ -309,7 +312,7 @@ def test_the_url_of_the_dashboard_is_known_in_every_public_partition() -> None:
     assert consoles.keys() == {it for it in partitions if not it.startswith("aws-iso")} > {"aws"}
 
 
-@pytest.mark.parametrize("template", [FULL, LEAN, KEYED], ids=["full", "lean", "keyed"])
+@pytest.mark.parametrize("template", [FULL, LEAN, KEYED, WITH_API], ids=["full", "lean", "keyed", "with-api"])
 def test_the_dashboard_shows_every_alarm(template: Template) -> None:
     [shown] = [widget["properties"]["alarms"] for widget in widgets(template) if widget["type"] == "alarm"]
     assert Counter(shown) == Counter(template.arn(name) for name in template.of_type("AWS::CloudWatch::Alarm"))
@@ -401,7 +404,8 @@ def test_a_line_in_a_graph_is_the_threshold_of_its_alarm() -> None:
 
 
 def test_every_metric_is_on_the_dashboard_or_has_an_alarm() -> None:
-    watched = {name for alarm in ALARMS.values() for _, name, _ in alarm.metrics}
+    alarms = [*ALARMS.values(), Alarm(WITH_API.resources["NotInvokedAlarm"].properties)]
+    watched = {name for alarm in alarms for _, name, _ in alarm.metrics}
     shown = {name for title in titles("metric") for name in re.findall(r"\w+", json.dumps(widget(title)["metrics"]))}
     assert own_metrics().keys() <= watched | shown
 
@@ -512,7 +516,9 @@ def test_the_function_logs_what_the_filters_read() -> None:
         "SystemLogLevel": "INFO",
         "LogGroup": logs,
     }
-    assert {filter.properties["LogGroupName"] for filter in FILTERS.values()} == {logs}
+    assert {filter.properties["LogGroupName"] for filter in FUNCTION_FILTERS.values()} == {logs}
+    others = [it.properties["LogGroupName"] for name, it in FILTERS.items() if name not in FUNCTION_FILTERS]
+    assert others == [WITH_API.outputs["ApiLogGroupName"]] * 3
 
 
 def test_the_secret_starts_as_the_placeholder_that_the_function_recognizes() -> None:
@@ -531,10 +537,13 @@ def test_the_secret_starts_as_the_placeholder_that_the_function_recognizes() -> 
         *FULL.of_type("AWS::Events::EventBus"),
         *FULL.of_type("AWS::Events::Archive"),
         *KEYED.of_type("AWS::SQS::Queue"),
-        *FULL.of_type("AWS::Logs::LogGroup"),
+        *WITH_API.of_type("AWS::Logs::LogGroup"),
+        # API Gateway uses these for every REST API in the region.
+        *WITH_API.of_type("AWS::ApiGateway::Account"),
+        "ApiGatewayRole",
     ],
 )
-def test_resources_that_hold_events_or_the_secret_outlive_the_stack(name: str) -> None:
+def test_resources_that_others_need_or_that_hold_events_outlive_the_stack(name: str) -> None:
     assert READ["Resources"][name]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert READ["Resources"][name]["UpdateReplacePolicy"] == "Retain"
 

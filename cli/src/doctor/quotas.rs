@@ -32,7 +32,7 @@ pub(super) async fn check(deployment: &Deployment<'_>) -> Vec<Finding> {
         (_, Err(error)) => Finding::unknown("concurrency", "GetFunctionConcurrency", error),
     };
     let throttle =
-        (deployment.parameter("Ingress") == "HttpApi").then(|| deployment.number("HttpApiRequestsPerSecond"));
+        (deployment.parameter("Ingress") != "FunctionUrl").then(|| deployment.number("ApiRequestsPerSecond"));
     vec![concurrency, judge_put_events(put_events, throttle)]
 }
 
@@ -90,7 +90,7 @@ fn judge_put_events(quota: Result<Option<f64>, CallError>, throttle: Option<u64>
         Ok(Some(quota)) => match throttle {
             Some(throttle) if quota < throttle as f64 => {
                 let text = format!(
-                    "the account may put {quota} events a second, and the HTTP API lets {throttle} requests through"
+                    "the account may put {quota} events a second, and the API lets {throttle} requests through"
                 );
                 Finding::warning("put-events", text)
                     .advise("Request a higher quota of PutEvents; until then, events are parked", PAGE)

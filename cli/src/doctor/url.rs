@@ -36,13 +36,14 @@ fn judge(response: Result<Response, Box<dyn Error>>) -> Finding {
     let broken = |text: &str| Finding::broken("url", format!("an unsigned POST got {status}: {text}"));
     match status {
         403 => broken("the request was refused in front of the function").advise(
-            "Restore the permissions in the function's resource policy, or exempt the function from the organization's policy",
+            "Restore the permissions in the function's resource policy, or exempt the function from the organization's policy. \
+             A REST API also refuses addresses that are not in AllowedSourceIps, and what its web ACL blocks",
             IN_FRONT,
         ),
         404 => broken("there is nothing at this URL")
             .advise("Deploy the stack again, and compare the URL with the one in Scalekit's dashboard", IN_FRONT),
         429 => broken("the request was throttled in front of the function")
-            .advise("Raise the concurrency, or the HTTP API's throttle", "docs/operations.md#throttles"),
+            .advise("Raise the concurrency, or the API's throttle in ApiRequestsPerSecond", "docs/operations.md#throttles"),
         500.. => broken("the function can't run or respond")
             .advise("Read the function's log of this minute", "docs/operations.md#errors"),
         _ => broken("this is not the function's response")
@@ -62,6 +63,12 @@ mod tests {
             (401, ours.as_str(), State::Ok, None),
             (401, r#"{"message":"Unauthorized"}"#, State::Broken, Some(IN_FRONT)),
             (403, r#"{"Message":"Forbidden"}"#, State::Broken, Some(IN_FRONT)),
+            (
+                403,
+                r#"{"Message":"User: anonymous is not authorized to perform: execute-api:Invoke on resource: …"}"#,
+                State::Broken,
+                Some(IN_FRONT),
+            ),
             (404, r#"{"message":"Not Found"}"#, State::Broken, Some(IN_FRONT)),
             (
                 429,

@@ -798,7 +798,7 @@ fn the_quotas() {
     let account = |all: u64| {
         json!({"AccountLimit": {"ConcurrentExecutions": all, "UnreservedConcurrentExecutions": all}}).to_string()
     };
-    let throttled = stack("UPDATE_COMPLETE", &[("Ingress", "HttpApi"), ("HttpApiRequestsPerSecond", "3000")]);
+    let throttled = stack("UPDATE_COMPLETE", &[("Ingress", "RestApi"), ("ApiRequestsPerSecond", "3000")]);
     let reserved = "GET /2019-09-30/functions/function/concurrency";
     check(vec![
         (
@@ -829,7 +829,7 @@ fn the_quotas() {
         (
             "the bus accepts less than the API",
             vec![("DescribeStacks", 200, throttled)],
-            ["put-events", "warning", "the HTTP API lets 3000 requests through", SCALING],
+            ["put-events", "warning", "the API lets 3000 requests through", SCALING],
         ),
         (
             "it is not listed",

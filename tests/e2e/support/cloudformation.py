@@ -74,8 +74,8 @@ class Resource:
 class Template:
     """A template, evaluated for a stack with these parameters and the defaults of all others.
 
-    A function that is not implemented here, an unknown name, or a parameter that CloudFormation would not accept raises
-    an error.
+    A function that is not implemented here, an unknown name, or parameters that CloudFormation would not accept raise an
+    error.
     """
 
     def __init__(
@@ -96,6 +96,9 @@ class Template:
             for name, parameter in template["Parameters"].items()
         }
         assert not parameters, f"the template has no parameters {parameters.keys()}"
+        for rule in template.get("Rules", {}).values():
+            for assertion in rule["Assertions"] if self._condition(rule["RuleCondition"]) else []:
+                assert self._condition(assertion["Assert"]), assertion["AssertDescription"]
         self.resources = {
             name: Resource(resource["Type"], self._evaluate(resource.get("Properties", {})))
             for name, resource in template["Resources"].items()
@@ -135,6 +138,9 @@ class Template:
             case "Fn::Equals":
                 left, right = (self._evaluate(argument) for argument in arguments)
                 return str(left) == str(right)
+            case "Fn::EachMemberEquals":
+                members, value = (self._evaluate(argument) for argument in arguments)
+                return all(member == value for member in members)
             case "Fn::Not":
                 [argument] = arguments
                 return not self._condition(argument)
@@ -228,6 +234,13 @@ class Template:
                 return unique, {"Arn": arn("lambda", f"function:{unique}")}
             case "AWS::Lambda::Url":
                 return arn("lambda", f"function:{name}"), {"FunctionUrl": f"https://abc123.lambda-url.{REGION}.on.aws/"}
+            case "AWS::ApiGateway::Stage" | "AWS::ApiGatewayV2::Stage":
+                return self._evaluate(resource["Properties"]["StageName"]), {}
+            case "AWS::ApiGatewayV2::DomainName":
+                return self._evaluate(resource["Properties"]["DomainName"]), {
+                    "RegionalDomainName": f"d-1a2b3c4d5e.execute-api.{REGION}.amazonaws.com",
+                    "RegionalHostedZoneId": "Z1A2B3C4D5E6F7",
+                }
             case "AWS::Logs::LogGroup":
                 return unique, {"Arn": arn("logs", f"log-group:{unique}:*")}
             case "AWS::SNS::Topic":

@@ -127,7 +127,7 @@ class Release:
             template = target.supported(json.loads(path.read_text()))
             path.write_text(package.serialize(template).replace(f'"{release.VERSION}"', f'"{version}"'))
         written = cls(target, directory, target.architecture, version)
-        release.write_zip(written.zip, binary, f"The licences of version {version}\n")
+        release.write_program(written.zip, binary, f"The licences of version {version}\n")
         return written
 
     def deploy(self, stack: str, *, template: str = "template.json", **parameters: str) -> Stack:
@@ -178,6 +178,12 @@ class Release:
         return Stack(self.target, stack)
 
 
+def _host(host: str) -> str:
+    """The `Host` header by which the emulator finds the function or the API. For an API, it expects another domain."""
+    api, _, service = host.partition(".")
+    return f"{api}.execute-api.localhost" if service.startswith("execute-api.") else host
+
+
 def _reasons(cloudformation: Any, stack: str) -> str:
     """Why resources of a stack failed, the latest first."""
     events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
@@ -213,8 +219,17 @@ class Stack:
                 UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": concurrency}
             )
 
-    def deliver(self, secret: str, body: bytes, *, in_its_place: bytes | None = None, at: int | None = None) -> Answer:
-        """Sends a delivery of `body`, signed with `secret` at the current time, or at the time `at`.
+    def deliver(
+        self,
+        secret: str,
+        body: bytes,
+        *,
+        in_its_place: bytes | None = None,
+        at: int | None = None,
+        url: str | None = None,
+    ) -> Answer:
+        """Sends a delivery of `body` to the stack's URL or to `url`, signed with `secret` at the current time, or at the
+        time `at`.
 
         If `in_its_place` is given, the request contains these bytes, with the signature of `body`.
         """
@@ -225,25 +240,21 @@ class Stack:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature(secret, webhook_id, timestamp, body),
         }
-        return self.request("POST", body if in_its_place is None else in_its_place, headers)
+        return self.request("POST", body if in_its_place is None else in_its_place, headers, url)
 
-    def request(self, method: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        """Sends an HTTP request to the stack's URL. For the emulator, the `Host` header names the function."""
-        url = self.outputs["WebhookUrl"]
+    def request(self, method: str, body: bytes | None, headers: Mapping[str, str], url: str | None = None) -> Answer:
+        """Sends an HTTP request to the stack's URL or to `url`. For the emulator, the `Host` header names the function or
+        the API."""
+        url = url or self.outputs["WebhookUrl"]
         if self.target.endpoint:
-            url, headers = self.target.endpoint, {"host": self._host(), **headers}
+            parts = urlsplit(url)
+            url, headers = f"{self.target.endpoint}{parts.path}", {"host": _host(parts.netloc), **headers}
         request = urllib.request.Request(url, body, dict(headers), method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
                 return Answer(response.status, dict(response.headers), response.read().decode())
         except urllib.error.HTTPError as error:
             return Answer(error.code, dict(error.headers), error.read().decode())
-
-    def _host(self) -> str:
-        """The `Host` header by which the emulator finds the function. For an HTTP API, it expects another domain."""
-        host = urlsplit(self.outputs["WebhookUrl"]).netloc
-        api, _, service = host.partition(".")
-        return f"{api}.execute-api.localhost" if service.startswith("execute-api.") else host
 
     def paste_secret(self, value: str) -> None:
         """Sets the secret with the command that the stack prints. An operator pastes the value and presses Enter."""
@@ -390,7 +401,14 @@ class Stack:
 
     def function_log(self) -> list[str]:
         """The lines of the function's log, including those that the Lambda platform writes."""
-        pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=self.resources["FunctionLogs"])
+        return self._log("FunctionLogs")
+
+    def access_log(self) -> list[dict[str, str]]:
+        """The lines of the API's access log."""
+        return [json.loads(line) for line in self._log("ApiLogs")]
+
+    def _log(self, group: str) -> list[str]:
+        pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=self.resources[group])
         return [event["message"].rstrip() for page in pages for event in page["events"]]
 
     def delete(self) -> None:
