@@ -70,9 +70,9 @@ def parsed(body: bytes) -> Any:
 
 
 def failed_messages(body: bytes, ids: Sequence[str]) -> tuple[set[str], str]:
-    """The ids of the messages that a consumer reports as failed, and why these are all of them if it reports in a wrong form.
+    """The ids of the messages that failed. If the response has a wrong form, all of them failed, and the second value says why.
 
-    This is the way of Lambda: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+    Lambda applies the same conditions: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
     """
     result = parsed(body)
     if result is None:
@@ -112,14 +112,14 @@ class BatchConsumer:
         self._sqs.send_message(QueueUrl=self._queue, MessageBody=printable_json(json.dumps(event, ensure_ascii=False)))
 
     def deliver(self) -> Iterator[str]:
-        """Invokes the consumer with the messages that are in the queue and visible, at most one batch of them. Tells what came
-        of it, and whether SQS has moved messages to the dead-letter queue, which it does at that time."""
+        """Invokes the consumer with a batch of the visible messages, if there are any. Yields lines that describe the result.
+        SQS moves messages to the dead-letter queue when the queue is read, so that is reported here, too."""
         messages = self._sqs.receive_message(
             QueueUrl=self._queue, MaxNumberOfMessages=self._size, MessageSystemAttributeNames=["All"]
         ).get("Messages", [])
-        if count := int(self._attribute(self._dead_letters, "ApproximateNumberOfMessages")):
-            if count > self._dead_letter_count:
-                yield styled(f"✗ the dead-letter queue has {count} {'event' if count == 1 else 'events'}", BAD)
+        count = int(self._attribute(self._dead_letters, "ApproximateNumberOfMessages"))
+        if count > self._dead_letter_count:
+            yield styled(f"✗ the dead-letter queue has {count} {'event' if count == 1 else 'events'}", BAD)
         self._dead_letter_count = count
         if messages:
             yield from self._invoke(messages)
