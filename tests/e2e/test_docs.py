@@ -201,8 +201,8 @@ def test_the_cost_of_alarms_and_metrics_follows_from_the_template() -> None:
     assert alarms[1].startswith(f"{len(default.of_type('AWS::CloudWatch::Alarm'))} alarms × $0.10")
     assert alarms[2] == f"${watched(default) * 0.10:.2f}"
     key = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-    full = Template(read_template(), SilenceHours="24", KmsKeyArn=key)
-    optional = costs()["`Silence`; with `KmsKeyArn`, `BusDeadLetters`"]
+    full = Template(read_template(), SilenceHours="24", KmsKeyArn=key, Ingress="HttpApi")
+    optional = costs()["`Silence`; with `KmsKeyArn`, `BusDeadLetters`; with an API, `ApiErrors`"]
     assert optional[2] == f"+ $0.10 to ${(watched(full) - watched(default)) * 0.10:.2f}"
 
     filters = [it["MetricTransformations"][0] for it in default.of_type("AWS::Logs::MetricFilter").values()]
