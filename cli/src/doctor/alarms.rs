@@ -16,58 +16,77 @@ pub(super) async fn check(deployment: &Deployment<'_>) -> Vec<Finding> {
 
 async fn check_alarms(deployment: &Deployment<'_>) -> Vec<Finding> {
     let prefix = format!("{}-", deployment.name);
-    let alarms = match alarms(deployment, &prefix).await {
+    let (names, alarms) = tokio::join!(names(deployment), alarms(deployment, &prefix));
+    let names = match names {
+        Ok(names) => names,
+        Err(error) => return vec![Finding::unknown("alarms", "ListStackResources", error)],
+    };
+    let alarms = match alarms {
         Ok(alarms) => alarms,
         Err(error) => return vec![Finding::unknown("alarms", "DescribeAlarms", error)],
     };
-    if alarms.is_empty() {
-        let finding = Finding::broken("alarms", "the stack has no alarms");
-        return vec![finding.advise("Deploy the stack again", RUNBOOK)];
-    }
     let mut findings = Vec::new();
-    for alarm in &alarms {
-        let text = |name: &str| alarm[name].as_str().unwrap_or_default();
-        let heading = text("AlarmName").trim_start_matches(&prefix);
+    for name in &names {
+        let heading = name.trim_start_matches(&prefix);
         let link = format!("alarm {heading}");
+        let Some(alarm) = alarms.iter().find(|alarm| alarm["AlarmName"] == name.as_str()) else {
+            let advice =
+                "Create it again as in the template, because CloudFormation doesn't notice that it was deleted";
+            findings.push(Finding::broken(link, "it doesn't exist").advise(advice, RUNBOOK));
+            continue;
+        };
         if alarm["ActionsEnabled"] == false {
             let finding = Finding::warning(link.as_str(), "its actions are disabled, so it notifies nobody");
-            let command = format!("Run `aws cloudwatch enable-alarm-actions --alarm-names {}`", text("AlarmName"));
+            let command = format!("Run `aws cloudwatch enable-alarm-actions --alarm-names {name}`");
             findings.push(finding.advise(command, RUNBOOK));
         }
-        if text("StateValue") == "ALARM" {
-            let finding = Finding::warning(link, format!("it is on: {}", text("StateReason")));
+        if alarm["StateValue"] == "ALARM" {
+            let reason = alarm["StateReason"].as_str().unwrap_or_default();
+            let finding = Finding::warning(link, format!("it is on: {reason}"));
             let section = format!("docs/operations.md#{}", heading.to_ascii_lowercase());
             findings.push(finding.advise("Follow its section of the runbook", section));
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::ok("alarms", format!("none of the {} is on", alarms.len())));
+        findings.push(Finding::ok("alarms", format!("none of the {} is on", names.len())));
     }
     findings
 }
 
-/// The stack's alarms. The names of another stack's alarms can have the same beginning, and then a hyphen.
+/// The names of the alarms that the stack has created.
+async fn names(deployment: &Deployment<'_>) -> Result<Vec<String>, CallError> {
+    let input = json!({"StackName": deployment.name});
+    let resources = pages(deployment, Service::CloudFormation, "ListStackResources", "StackResourceSummaries", input);
+    let is_alarm = |resource: &&Value| resource["ResourceType"] == "AWS::CloudWatch::Alarm";
+    let name = |resource: &Value| resource["PhysicalResourceId"].as_str().map(str::to_owned);
+    Ok(resources.await?.iter().filter(is_alarm).filter_map(name).collect())
+}
+
+/// All alarms whose names begin with the prefix, among them those of the stack.
 async fn alarms(deployment: &Deployment<'_>, prefix: &str) -> Result<Vec<Value>, CallError> {
-    let mut alarms = Vec::new();
-    let mut input = json!({"AlarmNamePrefix": prefix});
+    let input = json!({"AlarmNamePrefix": prefix});
+    pages(deployment, Service::CloudWatch, "DescribeAlarms", "MetricAlarms", input).await
+}
+
+/// The members of a list from all pages of an operation.
+async fn pages(
+    deployment: &Deployment<'_>,
+    service: Service,
+    operation: &'static str,
+    list: &str,
+    mut input: Value,
+) -> Result<Vec<Value>, CallError> {
+    let mut members = Vec::new();
     loop {
-        let mut answer = deployment.reader.call(Service::CloudWatch, "DescribeAlarms", input.clone()).await?;
-        if let Value::Array(page) = answer["MetricAlarms"].take() {
-            alarms.extend(page);
+        let mut answer = deployment.reader.call(service, operation, input.clone()).await?;
+        if let Value::Array(page) = answer[list].take() {
+            members.extend(page);
         }
         match answer["NextToken"].take() {
             Value::String(token) if !token.is_empty() => input["NextToken"] = token.into(),
-            _ => break,
+            _ => return Ok(members),
         }
     }
-    let is_ours = |alarm: &Value| {
-        alarm["AlarmName"]
-            .as_str()
-            .and_then(|name| name.strip_prefix(prefix))
-            .is_some_and(|heading| !heading.contains('-'))
-    };
-    alarms.retain(is_ours);
-    Ok(alarms)
 }
 
 async fn check_topic(deployment: &Deployment<'_>) -> Finding {

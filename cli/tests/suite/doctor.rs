@@ -89,6 +89,17 @@ fn topic(policy: &str) -> String {
     format!("<{name}Response><{name}Result><Attributes>{entry}</Attributes></{name}Result></{name}Response>")
 }
 
+fn resources(resources: &[(&str, &str)]) -> String {
+    let member = |(kind, id): &(&str, &str)| {
+        format!("<member><ResourceType>{kind}</ResourceType><PhysicalResourceId>{id}</PhysicalResourceId></member>")
+    };
+    let members = resources.iter().map(member).collect::<Vec<_>>().concat();
+    let name = "ListStackResources";
+    format!(
+        "<{name}Response><{name}Result><StackResourceSummaries>{members}</StackResourceSummaries></{name}Result></{name}Response>"
+    )
+}
+
 fn alarm(name: &str, state: &str) -> Value {
     json!({"AlarmName": name, "StateValue": state, "StateReason": "a reason", "ActionsEnabled": true})
 }
@@ -135,6 +146,7 @@ fn healthy() -> Answers {
         ("GetMetricStatistics FailedInvocations", 200, json!({"Datapoints": []}).to_string()),
         ("GetMetricStatistics ApproximateAgeOfOldestMessage", 200, json!({"Datapoints": [{"Timestamp": 1.0, "Maximum": 1.0}, {"Timestamp": 2.0, "Maximum": 90_000.0}]}).to_string()),
         ("DescribeAlarms", 200, json!({"MetricAlarms": [alarm("scalekit-Faults", "OK"), alarm("scalekit-b-Faults", "ALARM")]}).to_string()),
+        ("ListStackResources", 200, resources(&[("AWS::SQS::Queue", "parking"), ("AWS::CloudWatch::Alarm", "scalekit-Faults")])),
         ("ListSubscriptionsByTopic", 200, subscriptions(&[&arn("sns", "alarms:1"), "PendingConfirmation"])),
         ("ListServiceQuotas", 200, json!({"Quotas": [quota]}).to_string()),
     ];
@@ -758,15 +770,24 @@ fn the_alarms_and_who_hears_them() {
     check(vec![
         (
             "an alarm is on",
-            vec![alarms(&[alarm("scalekit-DeadLetters", "ALARM")])],
-            ["alarm DeadLetters", "warning", "it is on: a reason", "docs/operations.md#deadletters"],
+            vec![alarms(&[alarm("scalekit-Faults", "ALARM")])],
+            ["alarm Faults", "warning", "it is on: a reason", "docs/operations.md#faults"],
         ),
         (
             "an alarm notifies nobody",
             vec![alarms(&[silent])],
             ["alarm Faults", "warning", "actions are disabled", RUNBOOK],
         ),
-        ("there are no alarms", vec![alarms(&[])], ["alarms", "broken", "no alarms", RUNBOOK]),
+        (
+            "an alarm was deleted",
+            vec![alarms(&[alarm("scalekit-Flood", "OK")])],
+            ["alarm Faults", "broken", "it doesn't exist", RUNBOOK],
+        ),
+        (
+            "the stack's resources can't be read",
+            vec![("ListStackResources", 403, "{}".to_owned())],
+            ["alarms", "unknown", "ListStackResources", TOOLS],
+        ),
         (
             "they can't be read",
             vec![("DescribeAlarms", 403, "{}".to_owned())],
