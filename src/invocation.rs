@@ -25,7 +25,8 @@ use crate::{
 const MEMBERS: [&str; 7] =
     ["requestContext", "httpMethod", "headers", "multiValueHeaders", "body", "isBase64Encoded", "Records"];
 
-/// The Lambda event: the members that the function reads, which are not parsed yet. None is there if the event isn't a JSON object.
+/// The Lambda event: the members that the function reads, which are not parsed yet. There is none if the event isn't a JSON
+/// object.
 ///
 /// Deserializing it succeeds for any JSON, except for two things that no service sends: a number out of range in the place
 /// of the object, and half of a surrogate pair in a member's name. Then the runtime reports an error without their text.
