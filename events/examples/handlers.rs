@@ -14,12 +14,18 @@ pub(crate) fn consume(event: EventBridgeEvent) -> Result<String, Error> {
     if !matches!(event.detail_type.as_str(), "organization.sso_enabled" | "organization.directory.user_deleted") {
         return Ok(format!("ignored {}", event.detail_type));
     }
-    let detail: Detail = serde_json::from_value(event.detail)?;
+    // The message of serde's error can contain values.
+    let detail: Detail = serde_json::from_value(event.detail).map_err(|_| "the detail isn't a valid event")?;
     match (&detail.r#type, detail.typed_data()?) {
         (EventType::SsoEnabled, Some(Data::Connection(connection))) => Ok(format!("live {}", connection.id)),
         (EventType::DirectoryUserDeleted, Some(Data::DirectoryUser(user))) => Ok(format!("removed {}", user.id)),
         _ => Err("the event has no data".into()),
     }
+}
+
+/// Handles the body of a message.
+pub(crate) fn consume_body(body: &str) -> Result<String, Error> {
+    consume(serde_json::from_str(body).map_err(|_| "the message isn't an event of EventBridge")?)
 }
 
 /// For events.
@@ -33,8 +39,7 @@ pub(crate) fn handle_batch(batch: SqsEvent) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
     for message in batch.records {
         let id = message.message_id.unwrap_or_default();
-        let event = serde_json::from_str(&message.body.unwrap_or_default());
-        match event.map_err(Error::from).and_then(consume) {
+        match consume_body(&message.body.unwrap_or_default()) {
             Ok(done) => println!("{done}"),
             Err(error) => {
                 println!("failed {id}: {error}");

@@ -90,7 +90,7 @@ macro_rules! families {
                 }
             }
 
-            /// The members that contain personal data.
+            /// The members that contain personal data. Only the ids in them that Scalekit assigns may be logged.
             #[must_use]
             pub fn personal(self) -> &'static [&'static str] {
                 match self {

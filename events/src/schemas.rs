@@ -276,12 +276,15 @@ fn definitions(settings: SchemaSettings, event_type: &EventType, family: Family)
     let data = Data::json_schema(family, &mut generator);
     generator.subschema_for::<Detail>();
     if let Some(mut detail) = generator.definitions_mut().remove("Detail") {
-        let not_to_log = [("Personal data", family.personal()), ("A secret", family.secret())]
-            .into_iter()
-            .filter(|(_, members)| !members.is_empty())
-            .map(|(contents, members)| format!(" {contents}, which must not be logged: {}.", code(members)))
-            .collect::<Vec<_>>()
-            .concat();
+        let not_to_log = [
+            ("Personal data, of which only Scalekit's ids may be logged", family.personal()),
+            ("A secret, which must not be logged", family.secret()),
+        ]
+        .into_iter()
+        .filter(|(_, members)| !members.is_empty())
+        .map(|(contents, members)| format!(" {contents}: {}.", code(members)))
+        .collect::<Vec<_>>()
+        .concat();
         detail["description"] =
             json!(format!("{} The event `{event_type}` as Scalekit sent it.{not_to_log}", description(event_type)));
         let members = &mut detail["properties"];

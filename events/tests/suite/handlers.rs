@@ -89,6 +89,21 @@ fn an_event_that_cannot_be_parsed_fails_alone() {
 }
 
 #[test]
+fn an_error_contains_no_values() {
+    let wrong_type = |member: &str, value: Value| changed(|detail| detail[member] = value.clone()).to_string();
+    for body in [
+        "Lovelace is not JSON".to_owned(),
+        json!("Lovelace").to_string(),
+        wrong_type("data", json!("Lovelace")),
+        wrong_type("data", json!({"id": {"name": "Lovelace"}})),
+        wrong_type("display_name", json!(15_550_100)),
+    ] {
+        let error = recipe::consume_body(&body).unwrap_err().to_string();
+        assert!(!error.contains("Lovelace") && !error.contains("15550100"), "{error}");
+    }
+}
+
+#[test]
 fn the_wrong_shape_is_an_error() {
     let event = delivered(&EventType::SsoEnabled);
     let batch = json!({"Records": [{"messageId": "0", "body": event.to_string()}]});
