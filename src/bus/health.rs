@@ -6,7 +6,8 @@ use super::Lane;
 use crate::aws::retry::{Backoff, MAX_ATTEMPTS};
 use crate::aws::{AwsError, ErrorClass};
 
-/// The most calls at once. With ten entries each and 50 ms a call, they put 2,000 events a second on the bus.
+/// The most calls at once for parked messages. With ten entries each and 50 ms a call, they put 2,000 events a second on the
+/// bus.
 const MAX_CALLS: usize = 10;
 
 /// While the breaker is open: the time from a failure to the next delivery that tries the bus.
@@ -42,10 +43,11 @@ pub struct Health {
 
 impl Health {
     /// How many calls may run at once, if the next one is for this lane. Deliveries don't wait for the pace: the breaker limits
-    /// their calls. While it is open, parked messages make a call only if no other is running.
+    /// their calls, and twice as many may run, so that they don't wait for those of parked messages. While it is open, parked
+    /// messages make a call only if no other is running.
     pub fn calls_at_once(&self, lane: Lane) -> usize {
         match lane {
-            Lane::Delivery | Lane::LastResort => MAX_CALLS,
+            Lane::Delivery | Lane::LastResort => 2 * MAX_CALLS,
             Lane::Parked if self.is_open() => 1,
             Lane::Parked => MAX_CALLS - self.fewer_calls,
         }
@@ -242,12 +244,12 @@ mod tests {
         let mut health = Health::default();
         let calls =
             |health: &Health| [Lane::Delivery, Lane::LastResort, Lane::Parked].map(|lane| health.calls_at_once(lane));
-        assert_eq!(calls(&health), [10, 10, 10]);
+        assert_eq!(calls(&health), [20, 20, 10]);
         health.fail(1, ErrorClass::Throttled, 0);
-        assert_eq!(calls(&health), [10, 10, 5]);
+        assert_eq!(calls(&health), [20, 20, 5]);
         health.succeed(5);
         health.fail(5, ErrorClass::Transient, 0);
-        assert_eq!(calls(&health), [10, 10, 1]);
+        assert_eq!(calls(&health), [20, 20, 1]);
     }
 
     #[test]

@@ -215,9 +215,9 @@ impl FakeAws {
         let (weather, _running) = {
             let mut aws = self.lock();
             let pace = if aws.last_pace.1 == Instant::now() { aws.pace.max(aws.last_pace.0) } else { aws.pace };
-            // Deliveries don't wait for the pace.
+            // Deliveries don't wait for the pace, nor for the calls of parked messages.
             let is_parked = events.iter().all(|event| aws.parked.contains(event));
-            let allowed = if is_parked { pace } else { 10 };
+            let allowed = if is_parked { pace } else { 20 };
             if aws.running >= allowed {
                 let violation = format!("{} calls run, and the pace allows {allowed}", aws.running);
                 aws.violations.push(violation);
