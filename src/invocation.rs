@@ -25,11 +25,11 @@ use crate::{
 const MEMBERS: [&str; 7] =
     ["requestContext", "httpMethod", "headers", "multiValueHeaders", "body", "isBase64Encoded", "Records"];
 
-/// The Lambda event: the members that the function reads, which are not parsed yet. There is none if the event isn't a JSON
-/// object.
+/// The members of the Lambda event that the function reads, as unparsed JSON. All are missing if the event is not an object.
 ///
-/// Deserializing it succeeds for any JSON, except for two things that no service sends: a number out of range in the place
-/// of the object, and half of a surrogate pair in a member's name. Then the runtime reports an error without their text.
+/// Deserialization accepts any JSON, with two exceptions that no AWS service sends: an event that is only a number out of
+/// range, and a member's name that contains half of a surrogate pair. The runtime reports these as errors, and its messages
+/// contain no part of the event.
 #[derive(Debug, Default)]
 pub struct RawEvent([Option<Box<RawValue>>; MEMBERS.len()]);
 
