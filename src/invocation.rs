@@ -305,8 +305,11 @@ mod tests {
         ] {
             assert!(matches!(event(json).read(None), Invocation::Unknown), "{json}");
         }
-        for json in ["1e999", r#"{"\ud800":1}"#] {
-            serde_json::from_str::<RawEvent>(json).unwrap_err();
+        for (json, error) in [
+            ("1e999", "number out of range at line 1 column 5"),
+            (r#"{"Ada\ud800":1}"#, "unexpected end of hex escape at line 1 column 12"),
+        ] {
+            assert_eq!(serde_json::from_str::<RawEvent>(json).unwrap_err().to_string(), error);
         }
     }
 
