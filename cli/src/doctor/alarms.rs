@@ -1,4 +1,4 @@
-//! Which alarms are on, and does anybody hear them?
+//! Do all alarms of the stack exist, which of them are on, and does anybody hear them?
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ async fn check_alarms(deployment: &Deployment<'_>) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     for name in &names {
-        let heading = name.trim_start_matches(&prefix);
+        let heading = name.strip_prefix(&prefix).unwrap_or(name);
         let link = format!("alarm {heading}");
         let Some(alarm) = alarms.iter().find(|alarm| alarm["AlarmName"] == name.as_str()) else {
             let advice =
