@@ -170,6 +170,20 @@ async fn several_batches_share_the_pace() {
 }
 
 #[tokio::test]
+async fn a_delivery_does_not_wait_for_the_calls_of_parked_messages() {
+    let app = App::with_queues().await;
+    let parked = batch(&messages(100));
+    let invocations = async {
+        let delivery = async {
+            sleep(Duration::from_millis(300)).await;
+            assert_eq!(deliver(&app, 0).await.status, 200);
+        };
+        tokio::join!(app.invoke(&parked), delivery).0.unwrap();
+    };
+    assert_eq!(calls_at_once(&app, invocations).await, 11);
+}
+
+#[tokio::test]
 async fn a_missing_bus_is_checked_once_and_the_others_are_parked_at_once() {
     for check in [failed_call(400, "ResourceNotFoundException"), failed_call(400, "ThrottlingException")] {
         let app = App::with_queues().await;
