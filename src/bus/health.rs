@@ -44,11 +44,10 @@ pub struct Health {
 impl Health {
     /// How many calls may run at once, if the next one is for this lane. Deliveries don't wait for the pace: the breaker limits
     /// their calls, and twice as many may run, so that they don't wait for those of parked messages. While it is open, parked
-    /// messages make a call only if no other is running.
+    /// messages make a call only if no other is running: as many failures as open it lower the pace to one.
     pub fn calls_at_once(&self, lane: Lane) -> usize {
         match lane {
             Lane::Delivery | Lane::LastResort => 2 * MAX_CALLS,
-            Lane::Parked if self.is_open() => 1,
             Lane::Parked => MAX_CALLS - self.fewer_calls,
         }
     }
