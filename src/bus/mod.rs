@@ -16,12 +16,13 @@ mod check;
 mod health;
 
 use std::time::{Duration, SystemTime};
-use std::{collections::VecDeque, mem, pin::pin};
+use std::{collections::VecDeque, mem, panic::AssertUnwindSafe, pin::pin, thread};
 
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
-use futures_util::future::{FutureExt, join_all};
+use futures_util::future::{BoxFuture, FutureExt, OptionFuture, join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinError, JoinSet, yield_now};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::instrument::WithSubscriber;
 
@@ -66,7 +67,7 @@ impl Bus {
             check: check::Check::new(checked_at, status),
             health: health::Health::default(),
             waiting: VecDeque::new(),
-            calls: JoinSet::new(),
+            calls: FuturesUnordered::new(),
             paused_until: Instant::now(),
             clock: (checked_at, Instant::now()),
         };
@@ -138,7 +139,7 @@ struct Task {
     health: health::Health,
     /// The entries of deliveries, and behind them those of parked messages.
     waiting: VecDeque<Waiting>,
-    calls: JoinSet<Call>,
+    calls: FuturesUnordered<BoxFuture<'static, thread::Result<Call>>>,
     /// Until when parked messages wait, and everybody who sends an entry again, because a call has failed.
     paused_until: Instant,
     /// The system's time at an instant, from the last entry that arrived.
@@ -164,8 +165,10 @@ impl Task {
                 self.start(entries);
             }
             tokio::select! {
+                // The calls first, so that one that has just begun sends its request now.
+                biased;
+                Some(call) = self.calls.next() => self.finish(call),
                 Some(waiting) = arrivals.recv() => self.enqueue(waiting),
-                Some(call) = self.calls.join_next() => self.finish(call),
                 () = sleep_until(self.paused_until), if now < self.paused_until => {}
                 else => return,
             }
@@ -238,15 +241,13 @@ impl Task {
     fn start(&mut self, entries: Vec<Waiting>) {
         let (time, is_missing) = (self.system_time(), self.check.is_missing);
         let was_idle = self.health.is_idle(time);
-        // Dropping it ends the check.
-        let mut check = JoinSet::new();
-        if self.check.is_due(time) {
+        let check = self.check.is_due(time).then(|| {
             self.check.begin(time);
             // A check that hangs takes at most half of the time of the entry that has least of it.
             let half = |waiting: &Waiting| waiting.until.saturating_duration_since(Instant::now()) / 2;
             let until = Instant::now() + entries.iter().map(half).fold(CHECK_TIME, Duration::min);
-            check.spawn(check_exists(self.client.clone(), self.bus.clone(), until).with_current_subscriber());
-        }
+            check_exists(self.client.clone(), self.bus.clone(), until).boxed()
+        });
         let client = self.client.clone();
         let call = async move {
             let (entries, mut replies): (Vec<_>, Vec<_>) =
@@ -258,14 +259,14 @@ impl Task {
                 biased;
                 // Nobody waits for a reply any more.
                 _ = join_all(replies.iter_mut().map(oneshot::Sender::closed)) => (None, None),
-                (outcome, status) = async { tokio::join!(put, check.join_next()) } => (outcome, status.and_then(Result::ok)),
+                ended = async { tokio::join!(put, OptionFuture::from(check)) } => ended,
             };
             Call { replies, ended, was_idle }
         };
-        self.calls.spawn(call.boxed().with_current_subscriber());
+        self.calls.push(AssertUnwindSafe(call).catch_unwind().boxed());
     }
 
-    fn finish(&mut self, call: Result<Call, JoinError>) {
+    fn finish(&mut self, call: thread::Result<Call>) {
         // If the call panicked, the channels for its replies are closed.
         let Ok(Call { replies, ended: (outcome, status), was_idle }) = call else { return };
         if let Some(status) = status {
