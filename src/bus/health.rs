@@ -71,9 +71,9 @@ impl Health {
         Ok(())
     }
 
-    /// Whether Lambda may have frozen the process since the last call.
+    /// Whether Lambda may have frozen the process since the last call, or since the start if there has been none.
     pub fn is_idle(&self, now: SystemTime) -> bool {
-        self.answered_at.is_some_and(|last| elapsed(last, now) > IDLE_TIME)
+        self.answered_at.is_none_or(|last| elapsed(last, now) > IDLE_TIME)
     }
 
     /// Records that a call has ended at this time, and why the bus seems to be failing. Returns how long to pause.
@@ -214,7 +214,7 @@ mod tests {
             assert_eq!(health.is_open(), expected, "{class:?}, idle: {was_idle}");
         }
         let mut health = Health::default();
-        assert!(!health.is_idle(at(0)), "there has been no call yet");
+        assert!(health.is_idle(at(0)), "there has been no call yet");
         health.succeed(1);
         assert_eq!((health.is_idle(at(1)), health.is_idle(at(2))), (false, true));
     }

@@ -253,6 +253,18 @@ async fn no_call_is_in_flight_after_the_response() {
 }
 
 #[tokio::test]
+async fn a_connection_that_died_before_the_first_call_is_no_failure_of_the_bus() {
+    let app = App::with_queues().await;
+    // The first call finds the dead connection, and four fail after it.
+    for _ in 0..5 {
+        app.bus.once("PutEvents", Behaviour::Close);
+    }
+    deliver(&app, 0).await;
+    deliver(&app, 0).await;
+    assert_eq!(outcomes(&app), ["parked", "forwarded"]);
+}
+
+#[tokio::test]
 async fn a_connection_that_died_while_the_process_was_frozen_is_no_failure_of_the_bus() {
     let app = App::with_queues().await;
     let lost = || Behaviour::Close;
