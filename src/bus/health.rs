@@ -43,8 +43,8 @@ pub struct Health {
 
 impl Health {
     /// How many calls may run at once, if the next one is for this lane. Deliveries don't wait for the pace: the breaker limits
-    /// their calls, and twice as many may run, so that they don't wait for those of parked messages. While it is open, parked
-    /// messages make a call only if no other is running: as many failures as open it lower the pace to one.
+    /// their calls, and twice as many may run, so that they don't wait for those of parked messages. While the breaker is open,
+    /// parked messages make a call only if no other is running, because the failures that opened it lowered the pace to one.
     pub fn calls_at_once(&self, lane: Lane) -> usize {
         match lane {
             Lane::Delivery | Lane::LastResort => 2 * MAX_CALLS,
@@ -107,7 +107,8 @@ impl Health {
     }
 }
 
-/// The time from one moment to another, by the system's clock. It is very long if the clock was set back in the meantime.
+/// The time from one moment to another, by the system's clock. If the clock was set back in the meantime, it is zero up to ten
+/// seconds, and very long beyond.
 pub fn elapsed(from: SystemTime, to: SystemTime) -> Duration {
     match to.duration_since(from) {
         Ok(elapsed) => elapsed,
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn deliveries_do_not_wait_for_the_pace_and_parked_messages_try_one_call_while_the_bus_is_open() {
+    fn deliveries_do_not_wait_for_the_pace_and_parked_messages_make_one_call_while_the_breaker_is_open() {
         let mut health = Health::default();
         let calls =
             |health: &Health| [Lane::Delivery, Lane::LastResort, Lane::Parked].map(|lane| health.calls_at_once(lane));

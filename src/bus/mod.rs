@@ -165,7 +165,7 @@ impl Task {
                 self.start(entries);
             }
             tokio::select! {
-                // The calls first, so that one that has just begun sends its request now.
+                // The calls first, so that those that have just begun don't wait for other entries.
                 biased;
                 Some(call) = self.calls.next() => self.finish(call),
                 Some(waiting) = arrivals.recv() => self.enqueue(waiting),
