@@ -67,3 +67,39 @@ fn read_entry(entry: &PutEventsResultEntry) -> Result<EventId, AwsError> {
         (None, _) => Err(AwsError::transient("PutEvents: neither an error code nor an event id")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: Option<&str>, code: Option<&str>) -> PutEventsResultEntry {
+        let id = id.map(str::to_owned);
+        PutEventsResultEntry::builder().set_event_id(id).set_error_code(code.map(str::to_owned)).build()
+    }
+
+    #[test]
+    fn only_an_id_without_an_error_proves_that_the_bus_has_an_event() {
+        for (id, code, expected) in [
+            (Some("1"), None, true),
+            (Some("1"), Some("InternalFailure"), false),
+            (Some(""), None, false),
+            (None, None, false),
+        ] {
+            let outcome = read(&[entry(id, code)], i32::from(code.is_some()));
+            assert_eq!(outcome.results.unwrap()[0].is_ok(), expected, "{id:?}, {code:?}");
+        }
+    }
+
+    #[test]
+    fn the_bus_is_failing_if_an_entry_was_throttled_or_failed_inside_eventbridge() {
+        for (code, expected) in [
+            ("InternalFailure", true),
+            ("ThrottlingException", true),
+            ("MalformedDetail", false),
+            ("NeverHeardOf", false),
+        ] {
+            let outcome = read(&[entry(Some("1"), None), entry(None, Some(code))], 1);
+            assert_eq!(outcome.bus_failure.is_some(), expected, "{code}");
+        }
+    }
+}

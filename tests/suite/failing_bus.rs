@@ -83,6 +83,23 @@ async fn entries_that_were_throttled_stay_together() {
 }
 
 #[tokio::test]
+async fn attempts_that_are_throttled_count_for_a_delivery_but_not_for_a_parked_message() {
+    let app = App::with_queues().await;
+    let throttle_five_calls = || {
+        for _ in 0..5 {
+            app.bus.once("PutEvents", failed_call(400, "ThrottlingException"));
+        }
+    };
+    throttle_five_calls();
+    assert_eq!(left(&app.invoke(&batch(&messages(1))).await.unwrap()), [""; 0]);
+    assert_eq!(app.bus.calls("PutEvents"), 6);
+    throttle_five_calls();
+    assert_eq!(deliver(&app, 0).await.status, 200);
+    assert_eq!(app.bus.calls("PutEvents"), 11);
+    assert_eq!(outcomes(&app), ["forwarded", "parked"]);
+}
+
+#[tokio::test]
 async fn a_delivery_that_cannot_be_parked_tries_the_bus() {
     let app = App::with_queues().await;
     open_breaker(&app).await;
