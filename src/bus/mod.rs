@@ -2,7 +2,8 @@
 //!
 //! One task makes all calls of `PutEvents`, for the deliveries and the parked messages of the process. `put` sends it an entry,
 //! with a channel for the reply. The task puts the entries that are waiting at the same time into one call. A call belongs to
-//! none of them: it ends when the bus has answered, after the SDK's timeout, or when nobody waits for a reply any more.
+//! none of them: it ends when the bus has answered, after the SDK's timeout, or when nobody waits for a reply any more. If
+//! the bus is being checked at the same time, the replies wait for the outcome of the check.
 //! Everything that the calls share is a field of the task.
 //!
 //! | file | contents |
