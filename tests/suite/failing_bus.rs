@@ -187,9 +187,10 @@ async fn several_batches_share_the_pace() {
 }
 
 #[tokio::test]
-async fn a_delivery_does_not_wait_for_the_calls_of_parked_messages() {
+async fn a_delivery_does_not_wait_for_parked_messages_or_their_calls() {
     let app = App::with_queues().await;
-    let parked = batch(&messages(100));
+    // As many as ten calls take, and ten more, before which the delivery goes.
+    let parked = batch(&messages(110));
     let invocations = async {
         let delivery = async {
             sleep(Duration::from_millis(300)).await;
