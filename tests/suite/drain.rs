@@ -238,7 +238,9 @@ async fn each_error_code_applies_to_its_own_entry_only() {
     for record in app.records() {
         let code = codes.iter().find(|(id, _)| record["event_id"] == *id).map(|(_, code)| code);
         let error = code.map(|code| json!(format!("PutEvents: the entry failed: {code}")));
-        assert_eq!(record.get("error"), error.as_ref());
+        // An entry that is throttled is sent again until the time is over, which can be during a call.
+        let is_late = code == Some(&"ThrottlingException") && record["error"] == "PutEvents: no answer in time";
+        assert!(is_late || record.get("error") == error.as_ref(), "{record}");
     }
 }
 
